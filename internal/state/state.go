@@ -1,0 +1,130 @@
+// Package state is the protocol between a router and the cluster publisher: one ConfigMap per Canary, in which the router
+// writes what it desires and the publisher answers with what it observed. Each owns one key and never writes the other's.
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	// Label marks the ConfigMap; its value is the name of the Canary.
+	Label = "penstock.dev/canary"
+	// DrainedAnnotation, set by an operator to a generation, ends the drain of that generation.
+	DrainedAnnotation = "penstock.dev/drained"
+	// DesiredKey and ObservedKey are the keys of the ConfigMap's data; each holds one JSON object.
+	DesiredKey  = "desired"
+	ObservedKey = "observed"
+)
+
+// Name returns the name of the ConfigMap of a Canary.
+func Name(canary string) string { return canary + "-penstock" }
+
+// Mode says where the split between primary and canary is made.
+type Mode string
+
+const (
+	// Shared splits behind one load balancer; DNS carries the exposure only.
+	Shared Mode = "shared"
+	// Split splits in DNS, between two load balancers.
+	Split Mode = "split"
+)
+
+// Weights are route weights in percent, as Flagger sets them: they add up to 100.
+type Weights struct {
+	Primary int `json:"primary"`
+	Canary  int `json:"canary"`
+}
+
+// Desired is what a router wants of DNS. It is persisted before anything is written to DNS.
+type Desired struct {
+	// Generation grows by one with every change of the other fields.
+	Generation int64 `json:"generation"`
+	Mode       Mode  `json:"mode"`
+	// Ingress is the Canary's ingressRef and Service its apex Service: they name the hosts that the canary touches, which
+	// are those of the Ingress' rules that route to the Service.
+	Ingress string `json:"ingress"`
+	Service string `json:"service"`
+	// CanaryIngress is the prepared Ingress of split mode.
+	CanaryIngress string `json:"canaryIngress,omitempty"`
+	// Attached (split) says that the hosts are to point at the inner set; without it they point at the load balancer, and the
+	// inner set goes once that is effective.
+	Attached bool `json:"attached,omitempty"`
+	// Weights (split) are those of the inner set.
+	Weights Weights `json:"weights"`
+	// Exposure (shared) is the per cent to which the cluster's weight is scaled, 1 to 100; 0 means 100.
+	Exposure int `json:"exposure,omitempty"`
+	// Effective is the pair that Flagger set last of those that have become effective. It is the router's memory; the
+	// publisher does not read it.
+	Effective Weights `json:"effective"`
+}
+
+// Observed is what the cluster publisher has done about a Desired.
+type Observed struct {
+	// Generation is the Desired.Generation that this answers.
+	Generation int64 `json:"generation"`
+	// Attached says that the hosts point at the inner set, or still may for somebody: it turns false only when pointing away
+	// is effective and the inner set is gone.
+	Attached bool `json:"attached,omitempty"`
+	// Change is the backend's name for the change that is being waited for, or that was last in sync.
+	Change string `json:"change,omitempty"`
+	// InSyncSince is when all authoritative servers were first known to answer with Change; absent while they do not.
+	InSyncSince *time.Time `json:"inSyncSince,omitempty"`
+	// TTLSeconds is the largest TTL under which an answer that Change replaces may have been served.
+	TTLSeconds int64 `json:"ttlSeconds,omitempty"`
+	// EffectiveAt is when no resolver that obeys the TTL can hold an answer from before Change: the latest of InSyncSince plus
+	// TTLSeconds, of this change and of those before it. Absent while not in sync.
+	EffectiveAt *time.Time `json:"effectiveAt,omitempty"`
+	// Effective is true when Generation is completely done: in sync, and EffectiveAt has passed.
+	Effective bool `json:"effective"`
+	// Assumed is true when in sync was not seen but assumed after a configured time.
+	Assumed bool `json:"assumed,omitempty"`
+	// Pending says for people what is being waited for.
+	Pending string `json:"pending,omitempty"`
+	// Error says for people why Generation cannot be done as it is.
+	Error string `json:"error,omitempty"`
+}
+
+// Done reports whether o answers exactly the generation of d, and effectively so.
+func (o Observed) Done(d Desired) bool { return o.Generation == d.Generation && o.Effective }
+
+// Read returns both sides of a ConfigMap. A missing key gives the zero value; a malformed one gives an error that names the
+// ConfigMap, the key and the remedy, beside the side that could be read.
+func Read(cm *corev1.ConfigMap) (d Desired, o Observed, err error) {
+	if err := decode(cm, DesiredKey, &d); err != nil {
+		return Desired{}, Observed{}, err
+	}
+	if d.Mode != "" && d.Mode != Shared && d.Mode != Split {
+		return Desired{}, Observed{}, fmt.Errorf("configmap %s/%s: %s.mode %q is neither %q nor %q: delete the key, and the router writes it anew",
+			cm.Namespace, cm.Name, DesiredKey, d.Mode, Shared, Split)
+	}
+	if err := decode(cm, ObservedKey, &o); err != nil {
+		return d, Observed{}, err
+	}
+	return d, o, nil
+}
+
+func decode(cm *corev1.ConfigMap, key string, into any) error {
+	text, ok := cm.Data[key]
+	if !ok {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader([]byte(text)))
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("configmap %s/%s: data.%s is not what Penstock writes (%w): delete the key, and it is written anew", cm.Namespace, cm.Name, key, err)
+	}
+	return nil
+}
+
+// Encode returns a side, a Desired or an Observed, as the text of its key. Equal values give equal texts.
+func Encode[T Desired | Observed](side T) (string, error) {
+	text, err := json.Marshal(side)
+	if err != nil {
+		return "", fmt.Errorf("encode %T: %w", side, err)
+	}
+	return string(text), nil
+}
