@@ -1,0 +1,103 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/zalando/skipper/dataclients/kubernetes"
+	"github.com/zalando/skipper/filters/builtin"
+	"github.com/zalando/skipper/loadbalancer"
+	"github.com/zalando/skipper/predicates/cookie"
+	"github.com/zalando/skipper/predicates/host"
+	"github.com/zalando/skipper/predicates/methods"
+	"github.com/zalando/skipper/predicates/primitive"
+	"github.com/zalando/skipper/predicates/query"
+	"github.com/zalando/skipper/predicates/tee"
+	"github.com/zalando/skipper/predicates/traffic"
+	"github.com/zalando/skipper/proxy"
+	"github.com/zalando/skipper/routing"
+)
+
+// DefaultPoll is how often Skipper reads the API when nothing else is said:
+// https://github.com/zalando/skipper/blob/v0.27.0/config/config.go (source-poll-timeout).
+const DefaultPoll = 3 * time.Second
+
+// Algorithm is how Skipper splits traffic between the backends of a path.
+type Algorithm = kubernetes.BackendTrafficAlgorithm
+
+// The algorithms of Skipper: Traffic is its default, TrafficSegment what its makers run.
+const (
+	Traffic        = kubernetes.TrafficPredicateAlgorithm
+	TrafficSegment = kubernetes.TrafficSegmentPredicateAlgorithm
+)
+
+// Algorithms are all of them, for tests that hold under each.
+var Algorithms = []Algorithm{Traffic, TrafficSegment}
+
+// QuietSkipper sends Skipper's log, which is one per process, to out; nil discards it. Call it once, before the first cluster.
+func QuietSkipper(out io.Writer) {
+	if out == nil {
+		out = io.Discard
+	}
+	logrus.SetOutput(out)
+}
+
+// skipper is the proxy of a cluster with what it is made of, as the skipper binary puts it together, less what needs flags:
+// https://github.com/zalando/skipper/blob/v0.27.0/skipper.go
+type skipper struct {
+	client  *kubernetes.Client
+	routing *routing.Routing
+	proxy   *proxy.Proxy
+}
+
+func newSkipper(ctx context.Context, apiURL string, algorithm Algorithm, poll time.Duration) (*skipper, error) {
+	client, err := kubernetes.New(kubernetes.Options{
+		KubernetesURL:                  apiURL,
+		KubernetesEnableEndpointslices: true,
+		BackendTrafficAlgorithm:        algorithm,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("skipper's kubernetes client: %w", err)
+	}
+	registry := routing.NewEndpointRegistry(routing.RegistryOptions{})
+	routes := routing.New(routing.Options{
+		FilterRegistry: builtin.MakeRegistry(),
+		PollTimeout:    poll,
+		DataClients:    []routing.DataClient{client},
+		Predicates: []routing.PredicateSpec{
+			traffic.New(), traffic.NewSegment(), primitive.NewTrue(), primitive.NewFalse(),
+			cookie.New(), query.New(), methods.New(), host.NewAny(), tee.New(),
+		},
+		PostProcessors:  []routing.PostProcessor{loadbalancer.NewAlgorithmProvider(), registry},
+		SignalFirstLoad: true,
+		SuppressLogs:    true,
+	})
+	s := &skipper{
+		client:  client,
+		routing: routes,
+		proxy: proxy.WithParams(proxy.Params{
+			Routing:           routes,
+			EndpointRegistry:  registry,
+			AccessLogDisabled: true,
+		}),
+	}
+	select {
+	case <-routes.FirstLoad():
+		return s, nil
+	case <-ctx.Done():
+		s.close()
+		return nil, fmt.Errorf("skipper's first load of routes: %w", ctx.Err())
+	}
+}
+
+func (s *skipper) close() {
+	_ = s.proxy.Close() // always nil; closes the endpoint registry too
+	s.routing.Close()
+	s.client.Close()
+	// The data client reads the API through the default client, which would keep its connections.
+	http.DefaultClient.CloseIdleConnections()
+}
