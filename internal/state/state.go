@@ -14,10 +14,11 @@ import (
 const (
 	// Label marks the ConfigMap; its value is the name of the Canary.
 	Label = "penstock.dev/canary"
-	// DrainedAnnotation, set by an operator to a generation, ends the drain of that generation.
+	// DrainedAnnotation is set by an operator to a generation, and ends the drain of that generation.
 	DrainedAnnotation = "penstock.dev/drained"
-	// DesiredKey and ObservedKey are the keys of the ConfigMap's data; each holds one JSON object.
+	// DesiredKey is the key of the router's side, a JSON object in the data of the ConfigMap.
 	DesiredKey  = "desired"
+	// ObservedKey is the key of the publisher's side.
 	ObservedKey = "observed"
 )
 
