@@ -26,9 +26,14 @@ type Client struct{ http *http.Client }
 
 // NewClient returns a client that gives up on a request after timeout. It follows no redirects.
 func NewClient(timeout time.Duration) *Client {
+	return NewClientWith(timeout, &http.Transport{MaxIdleConnsPerHost: 64})
+}
+
+// NewClientWith is NewClient with a transport of the caller's, whose connections are the caller's to close as well.
+func NewClientWith(timeout time.Duration, transport http.RoundTripper) *Client {
 	return &Client{http: &http.Client{
 		Timeout:       timeout,
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
