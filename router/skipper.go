@@ -1,0 +1,425 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	"go.uber.org/zap"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/clock"
+)
+
+const (
+	defaultCallTimeout  = 10 * time.Second
+	defaultPollInterval = 3 * time.Second // Skipper's -source-poll-timeout, 3000 ms
+)
+
+// SkipperOptions configures a [Skipper]. The zero value works.
+type SkipperOptions struct {
+	// SetOwnerRefs makes the Canary the owner of the generated Ingresses, as Flagger's -set-owner-refs does.
+	SetOwnerRefs bool
+	// CallTimeout bounds each call of the Kubernetes API; 10 s if zero.
+	CallTimeout time.Duration
+	// PollInterval is how often Skipper reads Ingresses (its flag -source-poll-timeout); 3 s if zero.
+	PollInterval time.Duration
+	// Settle is how long a change of routes takes to reach every Skipper; twice PollInterval if zero.
+	Settle time.Duration
+	// Clock is the real one if nil.
+	Clock clock.Clock
+	// SyncKeys are further annotations and labels of the apex Ingress that generated Ingresses get too; a key that ends in "/"
+	// stands for all with that prefix. Annotations under zalando.org/, kubernetes.io/ingress.class and labels without a prefix
+	// are copied anyway.
+	SyncKeys []string
+	// Warn is told of what is wrong but must not stop Flagger: a reason in CamelCase and a message for people. It is logged in
+	// any case.
+	Warn func(canary *flaggerv1.Canary, reason, message string)
+}
+
+// Skipper is the router for Skipper's Ingress data client: it splits by the weights of a second Ingress that precedes the
+// user's own. It holds no state and may be used by several goroutines. docs/skipper.md is its page for users.
+type Skipper struct {
+	base context.Context //nolint:containedctx // Flagger's interface carries none; each call derives its own with a deadline
+	kube kubernetes.Interface
+	log  *zap.SugaredLogger
+	opts SkipperOptions
+}
+
+var _ Interface = (*Skipper)(nil)
+
+// NewSkipper returns a router that works until ctx ends. A nil log is silent.
+func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.SugaredLogger, opts SkipperOptions) *Skipper {
+	if log == nil {
+		log = zap.NewNop().Sugar()
+	}
+	if opts.CallTimeout == 0 {
+		opts.CallTimeout = defaultCallTimeout
+	}
+	if opts.PollInterval == 0 {
+		opts.PollInterval = defaultPollInterval
+	}
+	if opts.Settle == 0 {
+		opts.Settle = 2 * opts.PollInterval
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	return &Skipper{base: ctx, kube: kube, log: log, opts: opts}
+}
+
+// Reconcile makes the generated Ingresses follow the apex Ingress and the Canary, at the weights that are set; it creates them
+// at 100/0, or in the middle of a canary at the weights in the Canary's status. A configuration that cannot work is an error
+// until the Canary is Initialized; later it is a warning, and what there is stays, because an error would keep Flagger from
+// rolling back. Nothing is done for a Canary that is being deleted.
+func (s *Skipper) Reconcile(canary *flaggerv1.Canary) error {
+	if beingDeleted(canary) {
+		return nil
+	}
+	if err := checkIngressRef(canary); err != nil {
+		return s.refuse(canary, err)
+	}
+	strategy, err := newStrategy(canary)
+	if err != nil {
+		return s.refuse(canary, err)
+	}
+	apex, err := s.get(canary.Namespace, canary.Spec.IngressRef.Name)
+	if err != nil {
+		err = fmt.Errorf("spec.ingressRef of canary %s/%s: %w", canary.Namespace, canary.Name, err)
+		if apierrors.IsNotFound(err) {
+			return s.refuse(canary, err)
+		}
+		return err
+	}
+	err = retryConflicts(func() error {
+		_, err := s.reconcile(canary, strategy, apex, nil)
+		return err
+	})
+	if refused := (refusal{}); errors.As(err, &refused) {
+		return s.refuse(canary, refused.cause)
+	}
+	return err
+}
+
+// refusal is an error that lies in the configuration, not in the API.
+type refusal struct{ cause error }
+
+func (r refusal) Error() string { return r.cause.Error() }
+func (r refusal) Unwrap() error { return r.cause }
+
+// refuse returns err as long as nothing depends on the Canary yet, and else warns of it.
+func (s *Skipper) refuse(canary *flaggerv1.Canary, err error) error {
+	switch canary.Status.Phase {
+	case "", flaggerv1.CanaryPhaseInitializing:
+		return err
+	default:
+		s.warn(canary, "SkipperMisconfigured", err.Error())
+		return nil
+	}
+}
+
+func (s *Skipper) warn(canary *flaggerv1.Canary, reason, message string) {
+	s.logFor(canary).Warnw("skipper router", "reason", reason, "message", message)
+	if s.opts.Warn != nil {
+		s.opts.Warn(canary, reason, message)
+	}
+}
+
+// reconcile is one attempt of Reconcile, from reading the canary Ingress on. Routes that are asked for take the place of the
+// current ones. It tells whether it wrote anything.
+func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *networkingv1.Ingress, asked *routes) (changed bool, err error) {
+	names := serviceNames(canary)
+	main, err := s.getOrNil(canary.Namespace, canaryIngressName(apex.Name))
+	if err != nil {
+		return false, err
+	}
+	w := write{canary: canary, names: names, main: main, source: apex}
+	current := recoverRoutes(canary)
+	if main != nil {
+		w.adopted = s.adopt(main, apex, names)
+		if err := checkOwner(w.adopted, canary, names); err != nil {
+			return false, refusal{err}
+		}
+		w.record = readRecord(main)
+		if read, err := readRoutes(main, names); err == nil {
+			current = read
+		} else {
+			s.warn(canary, "SkipperWeightsLost", fmt.Sprintf("%v; %d/%d is taken from the Canary's status", err, current.primary, current.canary))
+		}
+	}
+	if asked != nil && *asked != current {
+		current = *asked
+		w.record.since = s.now()
+	}
+	view, highest, err := readApex(apex, names, strategy)
+	if err != nil {
+		return false, refusal{fmt.Errorf("ingress %s/%s: %w", apex.Namespace, apex.Name, err)}
+	}
+	if w.plan, err = newPlan(view, names, strategy, current); err != nil {
+		return false, refusal{fmt.Errorf("ingress %s/%s: %w", apex.Namespace, apex.Name, err)}
+	}
+	w.record.apex, w.record.mirrored = snapshot(apex.Annotations), current.mirrored
+	if main == nil || main.Annotations[apexAnnotation] != w.record.apex || !sameSpec(main.Spec, w.plan.main.spec) {
+		if err := s.lookAround(&w, apex, highest); err != nil {
+			return false, err
+		}
+	}
+	changed, err = s.apply(w)
+	if err == nil && changed {
+		s.logFor(canary).Infow("canary ingress written", "ingress", canaryIngressName(apex.Name),
+			"primary_percent", current.primary, "canary_percent", current.canary, "mirrored", current.mirrored)
+	}
+	return changed, err
+}
+
+// readApex returns what a plan needs of the apex Ingress, and the highest weight of a route that the plan may have.
+func readApex(apex *networkingv1.Ingress, names services, strategy strategy) (view apexView, highest int, err error) {
+	if err := checkShape(apex, names); err != nil {
+		return apexView{}, 0, err
+	}
+	spec := canarySpec(apex.Spec, names)
+	if view, err = viewOf(apex.Annotations, spec, names); err != nil {
+		return apexView{}, 0, err
+	}
+	highest = highestWeight(spec, names, strategy)
+	view.routes, err = raisedRoutes(apex.Annotations[routesAnnotation], view.own, highest)
+	if err != nil {
+		return apexView{}, 0, fmt.Errorf("annotation %s: %w", routesAnnotation, err)
+	}
+	return view, highest, nil
+}
+
+// SetRoutes sets the weights, and returns nil when Skipper has them: at once, or, when a Service is left with no requests,
+// after the time to settle, since Flagger then scales it down. Repeating it writes nothing. Setting 100/0 works however wrong
+// the configuration has become.
+func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
+	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
+	if err := checkRoutes(canary, asked); err != nil {
+		return err
+	}
+	if err := checkIngressRef(canary); err != nil {
+		return err
+	}
+	strategy, err := newStrategy(canary)
+	if err != nil && !asked.drained() {
+		return err
+	}
+	if asked.mirrored {
+		if len(strategy.matches) > 0 {
+			return fmt.Errorf("canary %s/%s: spec.analysis.match and mirroring do not go together; remove one", canary.Namespace, canary.Name)
+		}
+		strategy.mirror = true
+	}
+	var wait time.Duration
+	err = retryConflicts(func() error {
+		var err error
+		wait, err = s.setRoutes(canary, strategy, asked)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.settle(canary, asked, wait)
+}
+
+// setRoutes is one attempt of SetRoutes. It returns how long the routes have yet to settle.
+func (s *Skipper) setRoutes(canary *flaggerv1.Canary, strategy strategy, asked routes) (time.Duration, error) {
+	names := serviceNames(canary)
+	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
+	if err != nil {
+		return 0, err
+	}
+	if main == nil || main.Annotations[apexAnnotation] == "" {
+		return s.setRoutesFromApex(canary, strategy, main, asked)
+	}
+	if err := checkOwner(main, canary, names); err != nil {
+		return 0, err
+	}
+	current, err := readRoutes(main, names)
+	if err != nil && !asked.drained() {
+		return 0, err
+	}
+	rec := readRecord(main)
+	p, err := planFromSnapshot(main, names, strategy, asked)
+	if err != nil && asked.drained() {
+		s.warn(canary, "SkipperMisconfigured", err.Error())
+		p, err = drainInPlace(main, names), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ingress %s/%s: %w", main.Namespace, main.Name, err)
+	}
+	if current != asked {
+		rec.since = s.now()
+	}
+	rec.mirrored = asked.mirrored
+	changed, err := s.apply(write{canary: canary, names: names, plan: p, main: main, adopted: main, source: main, record: rec})
+	if err != nil {
+		return 0, err
+	}
+	if changed {
+		s.logRoutes(canary, asked)
+		return s.opts.Settle, nil
+	}
+	return settleLeft(rec.since, s.opts.Clock.Now(), s.opts.Settle), nil
+}
+
+// setRoutesFromApex sets routes with the apex Ingress at hand: the canary Ingress was deleted a moment ago (main is nil), or
+// Flagger's router made it and Reconcile has not seen it yet.
+func (s *Skipper) setRoutesFromApex(canary *flaggerv1.Canary, strategy strategy, main *networkingv1.Ingress, asked routes) (time.Duration, error) {
+	apex, err := s.get(canary.Namespace, canary.Spec.IngressRef.Name)
+	if err == nil {
+		var changed bool
+		changed, err = s.reconcile(canary, strategy, apex, &asked)
+		if err == nil && !changed {
+			return 0, nil
+		}
+	}
+	if err != nil && main == nil && asked.drained() {
+		// Without a canary Ingress all requests go to the apex Service already; since when is not known.
+		s.warn(canary, "SkipperMisconfigured", err.Error())
+		return s.opts.Settle, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return s.opts.Settle, nil
+}
+
+// now is the time as sinceAnnotation has it.
+func (s *Skipper) now() string { return s.opts.Clock.Now().UTC().Format(time.RFC3339Nano) }
+
+func (s *Skipper) logRoutes(canary *flaggerv1.Canary, r routes) {
+	s.logFor(canary).Infow("weights set", "ingress", canaryIngressName(canary.Spec.IngressRef.Name),
+		"primary_percent", r.primary, "canary_percent", r.canary, "mirrored", r.mirrored)
+}
+
+// GetRoutes returns the weights that were set last. They stand in the canary Ingress; when that has been deleted, those with which
+// Reconcile will make it again are returned.
+func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
+	if err := checkIngressRef(canary); err != nil {
+		return 0, 0, false, err
+	}
+	names := serviceNames(canary)
+	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
+	if err != nil {
+		return 0, 0, false, err
+	}
+	r := recoverRoutes(canary)
+	if main != nil {
+		if err := checkOwner(main, canary, names); err != nil {
+			return 0, 0, false, err
+		}
+		if r, err = readRoutes(main, names); err != nil {
+			return 0, 0, false, err
+		}
+	}
+	return r.primary, r.canary, r.mirrored, nil
+}
+
+// Finalize deletes the generated Ingresses; what is gone, or belongs to somebody else, is left alone. Flagger calls it after it
+// has scaled the target up and pointed the apex Service back at it, so the apex Ingress takes over without a gap. The canary
+// Ingress goes last, because it knows the others.
+func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
+	if checkIngressRef(canary) != nil {
+		return nil // nothing can have been made
+	}
+	names := serviceNames(canary)
+	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
+	if err != nil {
+		return err
+	}
+	if main == nil {
+		siblings, err := s.list(canary.Namespace)
+		if err != nil {
+			return err
+		}
+		return s.deleteLeftovers(canary, siblings, nil)
+	}
+	if err := checkOwner(main, canary, names); err != nil {
+		s.logFor(canary).Infow("canary ingress left alone", "ingress", main.Name, "reason", err.Error())
+		return nil
+	}
+	if err := s.deleteExtras(canary, readRecord(main).extras); err != nil {
+		return err
+	}
+	if err := s.delete(main); err != nil {
+		return err
+	}
+	s.logFor(canary).Infow("canary ingress deleted", "ingress", main.Name)
+	return nil
+}
+
+// settle waits until no Skipper acts on earlier routes any more, if these leave a Service without requests.
+func (s *Skipper) settle(canary *flaggerv1.Canary, r routes, wait time.Duration) error {
+	if wait <= 0 || r.primary > 0 && !r.drained() {
+		return nil
+	}
+	select {
+	case <-s.opts.Clock.After(wait):
+		return nil
+	case <-s.base.Done():
+		return fmt.Errorf("canary %s/%s: waiting %s for skipper to settle on %d/%d: %w",
+			canary.Namespace, canary.Name, wait, r.primary, r.canary, s.base.Err())
+	}
+}
+
+func (s *Skipper) logFor(canary *flaggerv1.Canary) *zap.SugaredLogger {
+	return s.log.With("canary", canary.Name+"."+canary.Namespace)
+}
+
+func serviceNames(canary *flaggerv1.Canary) services {
+	apex, primary, c := canary.GetServiceNames()
+	return services{apex: apex, primary: primary, canary: c}
+}
+
+func beingDeleted(canary *flaggerv1.Canary) bool {
+	return canary.DeletionTimestamp != nil ||
+		canary.Status.Phase == flaggerv1.CanaryPhaseTerminating || canary.Status.Phase == flaggerv1.CanaryPhaseTerminated
+}
+
+func checkIngressRef(canary *flaggerv1.Canary) error {
+	if canary.Spec.IngressRef == nil || canary.Spec.IngressRef.Name == "" {
+		return fmt.Errorf("canary %s/%s: spec.ingressRef.name is empty: name the Ingress whose traffic is to be split", canary.Namespace, canary.Name)
+	}
+	return nil
+}
+
+func checkRoutes(canary *flaggerv1.Canary, r routes) error {
+	if r.primary < 0 || r.canary < 0 || r.primary+r.canary != 100 {
+		return fmt.Errorf("canary %s/%s: route weights %d (primary) and %d (canary) are not two percentages that add up to 100", canary.Namespace, canary.Name, r.primary, r.canary)
+	}
+	if r.mirrored && r.canary != 0 {
+		return fmt.Errorf("canary %s/%s: mirroring at canary weight %d: requests are mirrored only while the canary has weight 0", canary.Namespace, canary.Name, r.canary)
+	}
+	return nil
+}
+
+// readRoutes returns what was set last on a canary Ingress.
+func readRoutes(main *networkingv1.Ingress, names services) (routes, error) {
+	object := fmt.Sprintf("ingress %s/%s: annotation %s", main.Namespace, main.Name, backendWeightsAnnotation)
+	weights, err := parseBackendWeights(main.Annotations[backendWeightsAnnotation])
+	if err != nil {
+		return routes{}, fmt.Errorf("%s: %w", object, err)
+	}
+	r, err := weights.routes(names)
+	if err != nil {
+		return routes{}, fmt.Errorf("%s: %w", object, err)
+	}
+	r.mirrored = r.canary == 0 && readRecord(main).mirrored
+	return r, nil
+}
+
+// retryConflicts repeats an attempt that somebody else's write came before; each attempt reads afresh.
+func retryConflicts(attempt func() error) error {
+	err := retry.OnError(retry.DefaultRetry, func(err error) bool {
+		return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+	}, attempt)
+	if err != nil {
+		return err //nolint:wrapcheck // it is attempt's own
+	}
+	return nil
+}
