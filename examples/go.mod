@@ -8,6 +8,7 @@ require (
 	github.com/fluxcd/flagger v1.44.0
 	github.com/google/go-cmp v0.7.0
 	github.com/miekg/dns v1.1.73
+	github.com/penstock-dev/penstock v0.0.0-00010101000000-000000000000
 	github.com/prometheus/client_golang v1.23.2
 	github.com/zalando/skipper v0.27.0
 	go.uber.org/goleak v1.3.0
