@@ -42,10 +42,12 @@ type Cluster struct {
 	// Kube is the API that Flagger and the routers use.
 	Kube *fake.Clientset
 
+	options   Options
 	api       *api
-	servers   []*http.Server // of the API and of the proxy
-	skipper   *skipper
-	address   string
+	apiURL    string
+	servers   []*http.Server // of the API and of the proxies
+	skippers  []*skipper
+	address   string // of the first proxy
 	workloads []*Workload
 	running   sync.WaitGroup
 }
@@ -59,20 +61,27 @@ func NewCluster(ctx context.Context, o Options) (*Cluster, error) {
 		o.Poll = DefaultPoll
 	}
 	kube := newClientset()
-	c := &Cluster{Name: o.Name, Kube: kube, api: &api{tracker: kube.Tracker()}}
+	c := &Cluster{Name: o.Name, Kube: kube, options: o, api: &api{tracker: kube.Tracker()}}
 	apiAddress, err := c.serve(ctx, c.api)
 	if err != nil {
 		return nil, err
 	}
-	c.skipper, err = newSkipper(ctx, "http://"+apiAddress, o.Algorithm, o.Poll)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start cluster %s: %w", o.Name, err), c.Close())
-	}
-	c.address, err = c.serve(ctx, c.skipper.proxy)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start cluster %s: %w", o.Name, err), c.Close())
+	c.apiURL = "http://" + apiAddress
+	if c.address, err = c.AddProxy(ctx, ""); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// AddProxy starts another Skipper, a load balancer of its own, that serves the Ingresses of one class, and returns where it listens. The
+// first proxy serves the class skipper. Ingresses without a class are served by all.
+func (c *Cluster) AddProxy(ctx context.Context, class string) (address string, err error) {
+	s, err := newSkipper(ctx, c.apiURL, class, c.options)
+	if err != nil {
+		return "", fmt.Errorf("start a proxy of cluster %s: %w", c.Name, err)
+	}
+	c.skippers = append(c.skippers, s)
+	return c.serve(ctx, s.proxy)
 }
 
 // newClientset returns a clientset that sets what an API server sets on creation: the UID and the time, by which objects are told apart.
@@ -105,7 +114,7 @@ func (c *Cluster) SetAPIDown(down bool) { c.api.down.Store(down) }
 func (c *Cluster) Settle(ctx context.Context) error {
 	// The poll under way may have read before the call, the next one has not; and when a third begins, what the second one read has been
 	// in use for a while.
-	until := c.api.polls.Load() + 3
+	until := c.api.polls.Load() + 3*int64(len(c.skippers))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for c.api.polls.Load() < until {
@@ -163,8 +172,8 @@ func (c *Cluster) Close() error {
 		}
 		w.mu.Unlock()
 	}
-	if c.skipper != nil {
-		c.skipper.close()
+	for _, s := range c.skippers {
+		s.close()
 	}
 	c.running.Wait()
 	if err := errors.Join(errs...); err != nil {

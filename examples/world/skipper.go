@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -54,11 +55,15 @@ type skipper struct {
 	proxy   *proxy.Proxy
 }
 
-func newSkipper(ctx context.Context, apiURL string, algorithm Algorithm, poll time.Duration) (*skipper, error) {
+func newSkipper(ctx context.Context, apiURL, class string, o Options) (*skipper, error) {
+	if class != "" {
+		class = "^" + regexp.QuoteMeta(class) + "$"
+	}
 	client, err := kubernetes.New(kubernetes.Options{
 		KubernetesURL:                  apiURL,
 		KubernetesEnableEndpointslices: true,
-		BackendTrafficAlgorithm:        algorithm,
+		BackendTrafficAlgorithm:        o.Algorithm,
+		IngressClass:                   class,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("skipper's kubernetes client: %w", err)
@@ -66,7 +71,7 @@ func newSkipper(ctx context.Context, apiURL string, algorithm Algorithm, poll ti
 	registry := routing.NewEndpointRegistry(routing.RegistryOptions{})
 	routes := routing.New(routing.Options{
 		FilterRegistry: builtin.MakeRegistry(),
-		PollTimeout:    poll,
+		PollTimeout:    o.Poll,
 		DataClients:    []routing.DataClient{client},
 		Predicates: []routing.PredicateSpec{
 			traffic.New(), traffic.NewSegment(), primitive.NewTrue(), primitive.NewFalse(),

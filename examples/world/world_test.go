@@ -43,6 +43,8 @@ func start(t *testing.T, algorithm world.Algorithm, weights string) (*world.Clus
 		workloads[name] = w
 	}
 	ingress := world.Ingress("app", host, world.Path("/", "app-primary"), world.Path("/", "app-canary"))
+	class := "skipper"
+	ingress.Spec.IngressClassName = &class
 	ingress.Annotations = map[string]string{"zalando.org/backend-weights": weights}
 	if err := cluster.CreateIngress(ctx, ingress); err != nil {
 		t.Fatal(err)
@@ -128,5 +130,31 @@ func TestSkipperKeepsRoutesWithoutAPI(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"app-primary": 10}, count(t, cluster, 10)); diff != "" {
 		t.Errorf("Skipper goes on with the routes it has, -want +got:\n%s", diff)
+	}
+}
+
+func TestProxyOfAnotherClass(t *testing.T) {
+	t.Parallel()
+	cluster, _ := start(t, world.Traffic, `{"app-primary":100,"app-canary":0}`)
+	address, err := cluster.AddProxy(t.Context(), "next")
+	if err != nil {
+		t.Fatal(err)
+	}
+	class := "next"
+	ingress := world.Ingress("app-next", host, world.Path("/", "app-canary"))
+	ingress.Spec.IngressClassName = &class
+	if err := cluster.CreateIngress(t.Context(), ingress); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	client := world.NewClient(10 * time.Second)
+	defer client.Close()
+	for at, want := range map[string]string{cluster.Address(): "app-primary", address: "app-canary"} {
+		answer, err := client.Get(t.Context(), at, host, "/", nil)
+		if err != nil || answer.Workload != want {
+			t.Errorf("the proxy at %s answered %+v, %v; want workload %s", at, answer, err, want)
+		}
 	}
 }
