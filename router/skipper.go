@@ -137,7 +137,7 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 	if err != nil {
 		return false, err
 	}
-	w := write{canary: canary, names: names, main: main, source: apex}
+	w := write{canary: canary, names: names, main: main, source: apex, drain: asked != nil && asked.drained()}
 	current := recoverRoutes(canary)
 	if main != nil {
 		w.adopted = s.adopt(main, apex, names)
@@ -178,12 +178,15 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 
 // readApex returns what a plan needs of the apex Ingress, and the highest weight of a route that the plan may have.
 func readApex(apex *networkingv1.Ingress, names services, strategy strategy) (view apexView, highest int, err error) {
-	if err := checkShape(apex, names); err != nil {
+	if err := checkShape(apex.Spec, names); err != nil {
 		return apexView{}, 0, err
 	}
 	spec := canarySpec(apex.Spec, names)
 	if view, err = viewOf(apex.Annotations, spec, names); err != nil {
 		return apexView{}, 0, err
+	}
+	if (strategy.mirror || strategy.affinity != nil) && !alone(spec, names) {
+		return apexView{}, 0, fmt.Errorf("%w %q; give it a path of its own", errShare, names.apex)
 	}
 	highest = highestWeight(spec, names, strategy)
 	view.routes, err = raisedRoutes(apex.Annotations[routesAnnotation], view.own, highest)
@@ -256,7 +259,9 @@ func (s *Skipper) setRoutes(canary *flaggerv1.Canary, strategy strategy, asked r
 		rec.since = s.now()
 	}
 	rec.mirrored = asked.mirrored
-	changed, err := s.apply(write{canary: canary, names: names, plan: p, main: main, adopted: main, source: main, record: rec})
+	changed, err := s.apply(write{
+		canary: canary, names: names, plan: p, main: main, adopted: main, source: main, record: rec, drain: asked.drained(),
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -272,21 +277,27 @@ func (s *Skipper) setRoutes(canary *flaggerv1.Canary, strategy strategy, asked r
 func (s *Skipper) setRoutesFromApex(canary *flaggerv1.Canary, strategy strategy, main *networkingv1.Ingress, asked routes) (time.Duration, error) {
 	apex, err := s.get(canary.Namespace, canary.Spec.IngressRef.Name)
 	if err == nil {
-		var changed bool
-		changed, err = s.reconcile(canary, strategy, apex, &asked)
-		if err == nil && !changed {
+		changed := false
+		if changed, err = s.reconcile(canary, strategy, apex, &asked); err == nil && !changed {
 			return 0, nil
 		}
 	}
-	if err != nil && main == nil && asked.drained() {
-		// Without a canary Ingress all requests go to the apex Service already; since when is not known.
-		s.warn(canary, "SkipperMisconfigured", err.Error())
+	refused := errors.As(err, new(refusal)) || apierrors.IsNotFound(err)
+	if !refused || !asked.drained() {
+		return s.opts.Settle, err
+	}
+	s.warn(canary, "SkipperMisconfigured", err.Error())
+	if main == nil { // all requests go to the apex Service already; since when is not known
 		return s.opts.Settle, nil
 	}
-	if err != nil {
+	names := serviceNames(canary)
+	if err := checkOwner(main, canary, names); err != nil {
 		return 0, err
 	}
-	return s.opts.Settle, nil
+	rec := readRecord(main)
+	rec.since = s.now()
+	_, err = s.apply(write{canary: canary, names: names, plan: drainInPlace(main, names), main: main, adopted: main, source: main, record: rec, drain: true})
+	return s.opts.Settle, err
 }
 
 // now is the time as sinceAnnotation has it.

@@ -21,6 +21,7 @@ type write struct {
 	adopted *networkingv1.Ingress // the same, without what is not to stay
 	source  *networkingv1.Ingress // where labels and annotations are copied from
 	record  record
+	drain   bool // nothing that can be done without may fail
 }
 
 // apply writes what differs, and tells whether anything did. The canary Ingress lists every other one before that is created and
@@ -73,7 +74,10 @@ func (s *Skipper) applyExtras(w write) (changed bool, err error) {
 			return changed, err
 		}
 		if existing != nil {
-			if err := checkOwner(existing, w.canary, w.names); err != nil {
+			if err := checkOwner(existing, w.canary, w.names); err != nil && w.drain {
+				s.warn(w.canary, "SkipperMisconfigured", err.Error())
+				continue
+			} else if err != nil {
 				return changed, refusal{err}
 			}
 		}

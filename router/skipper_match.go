@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ func matchPredicates(field string, m istiov1beta1.HTTPMatchRequest) ([]string, e
 		if m.Method.Exact == "" {
 			return nil, fmt.Errorf("%s.method: only exact can be expressed in Skipper; write one match for each method", field)
 		}
-		out = append(out, call("Method", m.Method.Exact))
+		out = append(out, call("Methods", m.Method.Exact)) // Method would replace one of the user's own
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
 		predicates, err := headerPredicates(field+".headers["+name+"]", name, m.Headers[name])
@@ -84,6 +85,7 @@ func refuseUnsupported(field string, m istiov1beta1.HTTPMatchRequest) error {
 // headerPredicates matches one header. A Cookie header holds all cookies of a request in any order, so a condition that names
 // a cookie is asked of that cookie.
 func headerPredicates(field, name string, value istiov1alpha1.StringMatch) ([]string, error) {
+	name = http.CanonicalHeaderKey(name)
 	switch strings.ToLower(name) {
 	case "":
 		return nil, fmt.Errorf("%s: the name of the header is empty", field)
@@ -101,10 +103,7 @@ func headerPredicates(field, name string, value istiov1alpha1.StringMatch) ([]st
 	if err != nil {
 		return nil, err
 	}
-	if value.Exact != "" {
-		return []string{call("Header", name, value.Exact)}, nil
-	}
-	return []string{call("HeaderRegexp", name, pattern)}, nil
+	return []string{call("HeaderRegexp", name, pattern)}, nil // Header would replace one of the user's own for that name
 }
 
 // cookieRegexp is the form in which Istio's and Flagger's documentation match one cookie, `^(.*?;)?(canary=always)(;.*)?$`.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -55,11 +56,14 @@ type plan struct {
 	extras []generated // in the order of creation
 }
 
+// errShare refuses what takes more than the weights of one Ingress where a third Service is to keep its share.
+var errShare = errors.New("mirroring and session affinity do not keep the share of another Service that has a path in common with Service")
+
 func newPlan(apex apexView, names services, s strategy, r routes) (plan, error) {
 	n := sufficientWeight(apex.canary, names)
 	isAlone := alone(apex.canary, names)
-	if s.composed() && !isAlone && !r.drained() {
-		return plan{}, fmt.Errorf("another Service shares a path with %q: mirroring and session affinity would not keep its share; give it a path of its own", names.apex)
+	if !isAlone && (r.mirrored || s.affinity != nil && !r.drained()) {
+		return plan{}, fmt.Errorf("%w %q; give it a path of its own", errShare, names.apex)
 	}
 	if apex.weights == nil {
 		apex.weights = equalWeights(apex.canary, names, isAlone)

@@ -62,15 +62,12 @@ func serviceOf(path networkingv1.HTTPIngressPath) string {
 }
 
 // checkShape tells why an apex Ingress cannot be split correctly by Skipper, or returns nil.
-func checkShape(apex *networkingv1.Ingress, names services) error {
-	object := "ingress " + apex.Namespace + "/" + apex.Name
-	if b := apex.Spec.DefaultBackend; b != nil && b.Service != nil && b.Service.Name == names.apex {
-		return fmt.Errorf("%s: spec.defaultBackend.service.name is %q: Skipper applies neither weights nor predicates to a default backend; write a rule for it",
-			object, names.apex)
+func checkShape(apex networkingv1.IngressSpec, names services) error {
+	if b := apex.DefaultBackend; b != nil && b.Service != nil && b.Service.Name == names.apex {
+		return fmt.Errorf("spec.defaultBackend.service.name is %q: Skipper applies neither weights nor predicates to a default backend; write a rule for it", names.apex)
 	}
 	seen := map[string]string{} // what Skipper makes a route id of, and where it stands
-	found := false
-	for i, rule := range apex.Spec.Rules {
+	for i, rule := range apex.Rules {
 		if rule.HTTP == nil {
 			continue
 		}
@@ -78,25 +75,23 @@ func checkShape(apex *networkingv1.Ingress, names services) error {
 			if serviceOf(path) != names.apex {
 				continue
 			}
-			found = true
 			where := fmt.Sprintf("spec.rules[%d].http.paths[%d] (host %q, path %q, %s)", i, j, rule.Host, path.Path, pathType(path))
 			id := routeIDPart(rule.Host) + "__" + routeIDPart(path.Path)
 			if other, ok := seen[id]; ok {
-				return fmt.Errorf("%s: %s and %s both lead to Service %q and give Skipper one route id, so one of them is dropped; "+
-					"keep one, or move one to an Ingress of its own", object, other, where, names.apex)
+				return fmt.Errorf("%s and %s both lead to Service %q and give Skipper one route id, so one of them is dropped; "+
+					"keep one, or move one to an Ingress of its own", other, where, names.apex)
 			}
 			seen[id] = where
 			for k, other := range rule.HTTP.Paths {
-				if other.Path == path.Path && pathType(other) != pathType(path) {
-					return fmt.Errorf("%s: %s and spec.rules[%d].http.paths[%d] (%s) share a path in different types: Skipper weighs them as one "+
-						"group and the split goes wrong; move one to an Ingress of its own", object, where, i, k, pathType(other))
+				if other.Path == path.Path && pathType(other) != pathType(path) && serviceOf(other) != names.apex {
+					return fmt.Errorf("%s and spec.rules[%d].http.paths[%d] (%s) share a path in different types: Skipper weighs them as one "+
+						"group and the split goes wrong; move one to an Ingress of its own", where, i, k, pathType(other))
 				}
 			}
 		}
 	}
-	if !found {
-		return fmt.Errorf("%s: no rule has the Service %q as its backend; point a path of spec.rules at it, or correct the Canary's spec.service.name",
-			object, names.apex)
+	if len(seen) == 0 {
+		return fmt.Errorf("no rule has the Service %q as its backend; point a path of spec.rules at it, or correct the Canary's spec.service.name", names.apex)
 	}
 	return nil
 }

@@ -59,10 +59,6 @@ func newStrategy(canary *flaggerv1.Canary) (strategy, error) {
 	return s, nil
 }
 
-// composed tells whether the split takes more than the weights of one Ingress, so that third Services on the path of the apex
-// Service would not keep their share.
-func (s strategy) composed() bool { return s.mirror || s.affinity != nil }
-
 // affinity makes a user who once got the canary get it again, by a cookie, and likewise the primary where that is asked for.
 type affinity struct {
 	spec          flaggerv1.SessionAffinity
