@@ -412,7 +412,7 @@ func checkRoutes(canary *flaggerv1.Canary, r routes) error {
 // readRoutes returns what was set last on a canary Ingress.
 func readRoutes(main *networkingv1.Ingress, names services) (routes, error) {
 	object := fmt.Sprintf("ingress %s/%s: annotation %s", main.Namespace, main.Name, backendWeightsAnnotation)
-	weights, err := parseBackendWeights(main.Annotations[backendWeightsAnnotation])
+	weights, err := parseBackendWeights(main.Annotations[backendWeightsAnnotation], ourDigits)
 	if err != nil {
 		return routes{}, fmt.Errorf("%s: %w", object, err)
 	}

@@ -91,7 +91,7 @@ func viewOf(annotations map[string]string, canary networkingv1.IngressSpec, name
 	if !ok {
 		return view, nil
 	}
-	view.weights, err = parseBackendWeights(text)
+	view.weights, err = parseBackendWeights(text, userDigits)
 	if err != nil {
 		return apexView{}, fmt.Errorf("annotation %s: %w", backendWeightsAnnotation, err)
 	}
@@ -206,7 +206,7 @@ func (s *Skipper) adopt(main, apex *networkingv1.Ingress, names services) *netwo
 // flaggerShape tells whether an Ingress has what marks the one of Flagger's router when it sets no owner references: weights
 // for exactly these two Services.
 func flaggerShape(main *networkingv1.Ingress, names services) bool {
-	weights, err := parseBackendWeights(main.Annotations[backendWeightsAnnotation])
+	weights, err := parseBackendWeights(main.Annotations[backendWeightsAnnotation], ourDigits)
 	return err == nil && len(weights) == 2 && weights[names.primary] != nil && weights[names.canary] != nil
 }
 

@@ -28,12 +28,16 @@ type backendWeights map[string]*big.Rat
 
 var errBackendWeights = errors.New(`not a JSON object of non-negative weights by Service, such as {"app":80,"other":20}`)
 
-// maxWeightDigits bounds the text of one weight, so that an exponent cannot ask for a number of any size.
-const maxWeightDigits = 30
+// The text of one weight is bounded, and its exponent to 9: more than a float64 tells apart is of no use, and shares of what the
+// user wrote must be readable again.
+const (
+	userDigits = 16
+	ourDigits  = 32
+)
 
 // parseBackendWeights reads the annotation. Skipper counts a string as 0, splits equally on invalid JSON and routes nothing
 // sensible on negative numbers, so all these are errors.
-func parseBackendWeights(text string) (backendWeights, error) {
+func parseBackendWeights(text string, digits int) (backendWeights, error) {
 	var raw map[string]json.Number
 	dec := json.NewDecoder(bytes.NewReader([]byte(text)))
 	if err := rejectStrings(text); err != nil {
@@ -47,7 +51,7 @@ func parseBackendWeights(text string) (backendWeights, error) {
 	}
 	weights := make(backendWeights, len(raw))
 	for service, number := range raw {
-		w, ok := parseDecimal(number.String())
+		w, ok := parseDecimal(number.String(), digits)
 		if !ok {
 			return nil, fmt.Errorf("%q: the weight of %q is %q: %w", text, service, number, errBackendWeights)
 		}
@@ -70,9 +74,9 @@ func rejectStrings(text string) error {
 	return nil
 }
 
-// parseDecimal reads a JSON number that is not negative and not longer than a person would write it.
-func parseDecimal(text string) (*big.Rat, bool) {
-	if len(text) > maxWeightDigits || strings.HasPrefix(text, "-") {
+// parseDecimal reads a JSON number of bounded length that is not negative.
+func parseDecimal(text string, digits int) (*big.Rat, bool) {
+	if len(text) > digits || strings.HasPrefix(text, "-") {
 		return nil, false
 	}
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(text), "e")
