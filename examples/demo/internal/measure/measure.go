@@ -143,12 +143,13 @@ func (l *Ledger) Begin(title string, clusters []ClusterState, intended Shares) {
 	})
 }
 
-// Update changes what is said of the clusters of the current stage, as their Canaries advance.
-func (l *Ledger) Update(clusters []ClusterState) {
+// Update changes what is said of the current stage, once it is known what it is about.
+func (l *Ledger) Update(title string, clusters []ClusterState, intended Shares) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.stages); n > 0 {
-		l.stages[n-1].Clusters = slices.Clone(clusters)
+		stage := &l.stages[n-1]
+		stage.Title, stage.Clusters, stage.Intended = title, slices.Clone(clusters), maps.Clone(intended)
 	}
 }
 

@@ -122,22 +122,29 @@ func bar(measured, intended float64) string {
 	return string(cells)
 }
 
-// Line returns one line about the stage that has just begun, become steady or ended, for an output that is no terminal.
+// Line returns a line about the stage that has just become effective, or ended, for an output that is no terminal; nothing while weights
+// are on their way.
 func Line(r measure.Report, now time.Time) string {
-	stage := r.Stages[len(r.Stages)-1]
+	if len(r.Stages) == 0 {
+		return ""
+	}
+	n := len(r.Stages)
+	stage := r.Stages[n-1]
 	var parts []string
-	for _, c := range stage.Clusters {
-		parts = append(parts, fmt.Sprintf("%s %s", c.Name, state(c)))
-	}
-	var shares []string
-	for _, c := range shown(stage, r.Cells()) {
-		share := fmt.Sprintf("%s intended %s", c, percent(stage.Intended[c]))
-		if stage.Trials() > 0 {
-			share += " measured " + percent(stage.Sample(c).Share())
+	switch {
+	case stage.Steady.IsZero():
+		return ""
+	case stage.End.IsZero():
+		for _, c := range stage.Clusters {
+			parts = append(parts, c.Name+" "+state(c))
 		}
-		shares = append(shares, share)
+		return fmt.Sprintf("%s  %d. %s: effective after %.1f s: %s\n", seconds(now.Sub(r.Stages[0].Start)), n, stage.Title,
+			stage.Steady.Sub(stage.Start).Seconds(), strings.Join(parts, "; "))
+	default:
+		for _, c := range shown(stage, r.Cells()) {
+			parts = append(parts, fmt.Sprintf("%s %s (%s)", c, percent(stage.Sample(c).Share()), percent(stage.Intended[c])))
+		}
+		return fmt.Sprintf("%s     measured (intended): %s; resolutions %s, requests %s, failures %s\n", seconds(now.Sub(r.Stages[0].Start)),
+			strings.Join(parts, ", "), thousands(stage.Trials()), thousands(stage.Requests), failures(stage))
 	}
-	requests, failed, _ := r.Totals()
-	return fmt.Sprintf("%s  %d. %s (%s): %s: %s: requests %s, failures %s\n", seconds(now.Sub(r.Stages[0].Start)), len(r.Stages), stage.Title,
-		progress(stage, now), strings.Join(parts, "; "), strings.Join(shares, ", "), thousands(requests), thousands(failed))
 }

@@ -142,9 +142,16 @@ func TestFrame(t *testing.T) {
 
 func TestLine(t *testing.T) {
 	t.Parallel()
-	r := report()
-	r.Stages = r.Stages[:2]
-	golden(t, "line.txt", show.Line(r, begin.Add(16*time.Second)))
+	moving, steady, done := report(), report(), report()
+	for _, r := range []*measure.Report{&moving, &steady, &done} {
+		r.Stages = r.Stages[:2]
+	}
+	moving.Stages[1].Steady, moving.Stages[1].End = time.Time{}, time.Time{}
+	steady.Stages[1].End = time.Time{}
+	if got := show.Line(moving, begin.Add(9*time.Second)); got != "" {
+		t.Errorf("while weights are on their way there is nothing to say, got %q", got)
+	}
+	golden(t, "line.txt", show.Line(steady, begin.Add(10*time.Second))+show.Line(done, begin.Add(16*time.Second)))
 }
 
 func TestLiveDrawsOverItself(t *testing.T) {
