@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	mdns "github.com/miekg/dns"
 	"go.uber.org/goleak"
 
@@ -195,4 +197,9 @@ func code(t *testing.T, err error) string {
 func unreachable(err error) bool {
 	var netErr *net.OpError
 	return err != nil && (errors.As(err, &netErr) || strings.Contains(err.Error(), "EOF"))
+}
+
+// cmpIgnoreUnexported lets go-cmp look at the SDK's types.
+func cmpIgnoreUnexported() cmp.Option {
+	return cmpopts.IgnoreUnexported(types.ResourceRecordSet{}, types.ResourceRecord{}, types.AliasTarget{})
 }
