@@ -30,7 +30,7 @@ func parseFilters(text string) ([]predicate, error) { return parseSequence(text,
 
 // parseSequence reads calls with one kind of separator between them, up to the end of the text.
 func parseSequence(text string, separator tokenKind) ([]predicate, error) {
-	p := parser{lexer: lexer{text: text}}
+	p := parser{lexer: lexer{text: strings.TrimSpace(text)}} // as Skipper does, Unicode space included
 	if p.next(); p.kind == tokenEnd && p.err == nil {
 		return nil, nil
 	}
