@@ -5,7 +5,9 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +19,7 @@ const (
 	// DrainedAnnotation is set by an operator to a generation, and ends the drain of that generation.
 	DrainedAnnotation = "penstock.dev/drained"
 	// DesiredKey is the key of the router's side, a JSON object in the data of the ConfigMap.
-	DesiredKey  = "desired"
+	DesiredKey = "desired"
 	// ObservedKey is the key of the publisher's side.
 	ObservedKey = "observed"
 )
@@ -45,7 +47,9 @@ type Weights struct {
 type Desired struct {
 	// Generation grows by one with every change of the other fields.
 	Generation int64 `json:"generation"`
-	Mode       Mode  `json:"mode"`
+	// Since is when the router wrote Generation, in whole seconds and UTC. It is for people and metrics; nothing is decided by it.
+	Since time.Time `json:"since,omitzero"`
+	Mode  Mode      `json:"mode"`
 	// Ingress is the Canary's ingressRef and Service its apex Service: they name the hosts that the canary touches, which
 	// are those of the Ingress' rules that route to the Service.
 	Ingress string `json:"ingress"`
@@ -62,6 +66,12 @@ type Desired struct {
 	// Effective is the pair that Flagger set last of those that have become effective. It is the router's memory; the
 	// publisher does not read it.
 	Effective Weights `json:"effective"`
+}
+
+// Same reports whether d and e want the same, whenever and as whichever generation it was written.
+func (d Desired) Same(e Desired) bool {
+	d.Generation, d.Since = e.Generation, e.Since
+	return d == e
 }
 
 // Observed is what the cluster publisher has done about a Desired.
@@ -93,32 +103,90 @@ type Observed struct {
 // Done reports whether o answers exactly the generation of d, and effectively so.
 func (o Observed) Done(d Desired) bool { return o.Generation == d.Generation && o.Effective }
 
-// Read returns both sides of a ConfigMap. A missing key gives the zero value; a malformed one gives an error that names the
-// ConfigMap, the key and the remedy, beside the side that could be read.
-func Read(cm *corev1.ConfigMap) (d Desired, o Observed, err error) {
-	if err := decode(cm, DesiredKey, &d); err != nil {
-		return Desired{}, Observed{}, err
-	}
-	if d.Mode != "" && d.Mode != Shared && d.Mode != Split {
-		return Desired{}, Observed{}, fmt.Errorf("configmap %s/%s: %s.mode %q is neither %q nor %q: delete the key, and the router writes it anew",
-			cm.Namespace, cm.Name, DesiredKey, d.Mode, Shared, Split)
-	}
-	if err := decode(cm, ObservedKey, &o); err != nil {
-		return d, Observed{}, err
-	}
-	return d, o, nil
+// MalformedError says that a key of a ConfigMap does not hold what Penstock writes there.
+type MalformedError struct {
+	Namespace, Name string // of the ConfigMap
+	Key             string // DesiredKey or ObservedKey
+	Err             error
 }
 
-func decode(cm *corev1.ConfigMap, key string, into any) error {
+// Error names the ConfigMap, the key and the remedy.
+func (e *MalformedError) Error() string {
+	return fmt.Sprintf("configmap %s/%s: data.%s is not what Penstock writes (%v): delete the key, and it is written anew", e.Namespace, e.Name, e.Key, e.Err)
+}
+
+// Unwrap returns what is wrong with the text.
+func (e *MalformedError) Unwrap() error { return e.Err }
+
+// Read returns both sides of a ConfigMap. A missing key gives the zero value; a malformed one gives a [MalformedError] beside the
+// side that could be read. It never returns weights that cannot be served: they are a whole split of 100 or, where DNS does not
+// carry them, both zero.
+func Read(cm *corev1.ConfigMap) (Desired, Observed, error) {
+	d, errD := read(cm, DesiredKey, Desired.check)
+	o, errO := read(cm, ObservedKey, Observed.check)
+	return d, o, errors.Join(errD, errO)
+}
+
+func read[T Desired | Observed](cm *corev1.ConfigMap, key string, check func(T) error) (T, error) {
+	var side, zero T
 	text, ok := cm.Data[key]
 	if !ok {
-		return nil
+		return zero, nil
 	}
+	err := decode(text, &side)
+	if err == nil {
+		err = check(side)
+	}
+	if err != nil {
+		return zero, &MalformedError{Namespace: cm.Namespace, Name: cm.Name, Key: key, Err: err}
+	}
+	return side, nil
+}
+
+// decode reads one JSON object and nothing behind it. Unknown fields are left to a newer version that wrote them.
+func decode(text string, into any) error {
 	dec := json.NewDecoder(bytes.NewReader([]byte(text)))
 	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("configmap %s/%s: data.%s is not what Penstock writes (%w): delete the key, and it is written anew", cm.Namespace, cm.Name, key, err)
+		return fmt.Errorf("not a JSON object: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON object")
 	}
 	return nil
+}
+
+func (d Desired) check() error {
+	switch {
+	case d.Mode != "" && d.Mode != Shared && d.Mode != Split:
+		return fmt.Errorf("mode %q is neither %q nor %q", d.Mode, Shared, Split)
+	case d.Generation < 0:
+		return fmt.Errorf("generation %d is negative", d.Generation)
+	case d.Exposure < 0 || d.Exposure > 100:
+		return fmt.Errorf("exposure %d is not a percentage", d.Exposure)
+	case !d.Weights.split() && (d.Attached || d.Weights != Weights{}):
+		return fmt.Errorf("weights %d/%d do not add up to 100", d.Weights.Primary, d.Weights.Canary)
+	case !d.Effective.split() && d.Effective != Weights{}:
+		return fmt.Errorf("effective weights %d/%d do not add up to 100", d.Effective.Primary, d.Effective.Canary)
+	}
+	return nil
+}
+
+func (o Observed) check() error {
+	switch {
+	case o.Generation < 0:
+		return fmt.Errorf("generation %d is negative", o.Generation)
+	case o.TTLSeconds < 0 || o.TTLSeconds > maxTTLSeconds:
+		return fmt.Errorf("ttlSeconds %d is no TTL", o.TTLSeconds)
+	}
+	return nil
+}
+
+// maxTTLSeconds is the largest TTL there is: https://www.rfc-editor.org/rfc/rfc2181#section-8
+const maxTTLSeconds = 1<<31 - 1
+
+// split tells whether w shares out exactly 100.
+func (w Weights) split() bool {
+	return w.Primary >= 0 && w.Canary >= 0 && w.Primary <= 100 && w.Primary+w.Canary == 100
 }
 
 // Encode returns a side, a Desired or an Observed, as the text of its key. Equal values give equal texts.
