@@ -481,6 +481,13 @@ func TestBatchRules(t *testing.T) {
 			},
 			wantCode: "InvalidChangeBatch", wantText: "255",
 		},
+		"TXTLongest": {
+			reason: "A value of TXT has at most 4,000 characters.", source: developerGuide + "ResourceRecordTypes.html#TXTFormat",
+			changes: func(string) []types.Change {
+				return []types.Change{create(simple("new.example.com", types.RRTypeTxt, strings.Repeat(`"xx"`, 1001)))}
+			},
+			wantCode: "InvalidChangeBatch", wantText: "4000",
+		},
 		"BadMX": {
 			reason: "A value has the format of its type.", source: developerGuide + "ResourceRecordTypes.html#MXFormat",
 			changes: func(string) []types.Change {

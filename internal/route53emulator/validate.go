@@ -24,6 +24,9 @@ const (
 	maxWeight        = 255
 	maxSetIdentifier = 128
 	maxTTL           = math.MaxInt32
+	// https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#TXTFormat
+	maxTXT    = 4000
+	maxString = 255
 )
 
 // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html
@@ -346,6 +349,9 @@ func checkNeighbours(z *zone, byName map[name][]*recordSet, n name) (messages []
 // parseStrings reads the value of a TXT record: strings in quotation marks, of at most 255 bytes each, with octal escape codes.
 // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#TXTFormat
 func parseStrings(value string) ([]string, error) {
+	if len(value) > maxTXT {
+		return nil, fmt.Errorf("it has %d characters, at most %d are allowed", len(value), maxTXT)
+	}
 	var texts []string
 	for rest := strings.TrimLeft(value, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
 		if rest[0] != '"' {
@@ -355,8 +361,8 @@ func parseStrings(value string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(text) > 255 {
-			return nil, fmt.Errorf("a string has %d bytes, at most 255 are allowed", len(text))
+		if len(text) > maxString {
+			return nil, fmt.Errorf("a string has %d bytes, at most %d are allowed", len(text), maxString)
 		}
 		texts, rest = append(texts, text), rest[1+size:]
 	}
