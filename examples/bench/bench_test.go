@@ -43,6 +43,7 @@ var routers = []struct {
 		return flaggerrouter.NewFactory(nil, s.kube, nil, nil, "", "", zap.NewNop().Sugar(), nil, true).MeshRouter("skipper", "app")
 	}},
 	{"penstock", func(tb testing.TB, s *store) router.Interface {
+		tb.Helper()
 		return router.NewSkipper(tb.Context(), s.kube, zap.NewNop().Sugar(),
 			router.SkipperOptions{SetOwnerRefs: true, Clock: vclock.New(begin)}) // waiting costs nothing
 	}},
@@ -191,12 +192,12 @@ func (t *table) print() {
 		return
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight|tabwriter.DiscardEmptyColumns)
-	fmt.Fprintln(w, "\noperation\trouter\treads\twrites\ttime\tallocations\tkB\t")
+	_, _ = fmt.Fprintln(w, "\noperation\trouter\treads\twrites\ttime\tallocations\tkB\t")
 	for _, r := range t.rows {
-		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%s\t%.0f\t%.1f\t\n", r.operation, r.candidate, r.reads, r.writes,
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%s\t%.0f\t%.1f\t\n", r.operation, r.candidate, r.reads, r.writes,
 			r.time.Round(100*time.Nanosecond), r.allocs, r.bytes/1000)
 	}
 	if err := w.Flush(); err != nil {
-		fmt.Fprintln(os.Stderr, "print the table:", err)
+		_, _ = fmt.Fprintln(os.Stderr, "print the table:", err)
 	}
 }

@@ -34,49 +34,52 @@ func TestSwitchOfRouters(t *testing.T) {
 	for name, setOwnerRefs := range map[string]bool{"with owner references": true, "without owner references": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachAlgorithm(t, func(t *testing.T, algorithm world.Algorithm) {
-				// Without any annotation Flagger's router panics.
-				r := newRig(t, algorithm, annotated(apexIngress(), predicateAnnotation, `Method("GET")`))
-				theirs := flaggers(r.Cluster, setOwnerRefs)
-				ours := newRouterWith(t, r.Cluster, router.SkipperOptions{SetOwnerRefs: setOwnerRefs})
+			for _, algorithm := range world.Algorithms {
+				t.Run(algorithm.String(), func(t *testing.T) {
+					t.Parallel()
+					// Without any annotation Flagger's router panics.
+					r := newRig(t, algorithm, annotated(apexIngress(), predicateAnnotation, `Method("GET")`))
+					theirs := flaggers(r.Cluster, setOwnerRefs)
+					ours := newRouterWith(t, r.Cluster, router.SkipperOptions{SetOwnerRefs: setOwnerRefs})
 
-				r.router = theirs
-				r.reconcile(t)
-				r.set(t, 70, 30, false)
-				written := r.canaryIngress(t)
+					r.router = theirs
+					r.reconcile(t)
+					r.set(t, 70, 30, false)
+					written := r.canaryIngress(t)
 
-				r.router = ours
-				r.wantRoutes(t, 70, 30, false)
-				r.reconcile(t)
-				r.settle(t)
-				r.wantRoutes(t, 70, 30, false)
-				r.wantShares(t, "after the switch to ours", request{}, map[string]float64{"app-primary": 70, "app-canary": 30})
-				if diff := cmp.Diff(written.Spec, r.canaryIngress(t).Spec); diff != "" {
-					t.Errorf("the Spec is not what Flagger's router writes, which resets weights on any difference, -theirs +ours:\n%s", diff)
-				}
-				r.set(t, 60, 40, false)
+					r.router = ours
+					r.wantRoutes(t, 70, 30, false)
+					r.reconcile(t)
+					r.settle(t)
+					r.wantRoutes(t, 70, 30, false)
+					r.wantShares(t, "after the switch to ours", request{}, map[string]float64{"app-primary": 70, "app-canary": 30})
+					if diff := cmp.Diff(written.Spec, r.canaryIngress(t).Spec); diff != "" {
+						t.Errorf("the Spec is not what Flagger's router writes, which resets weights on any difference, -theirs +ours:\n%s", diff)
+					}
+					r.set(t, 60, 40, false)
 
-				r.router = theirs
-				r.wantRoutes(t, 60, 40, false)
-				r.reconcile(t)
-				r.settle(t)
-				r.wantRoutes(t, 60, 40, false)
-				r.wantShares(t, "after the switch back", request{}, map[string]float64{"app-primary": 60, "app-canary": 40})
-				r.set(t, 100, 0, false)
-				back := r.count(t, 60, request{})
-				if back["app"]+back["app-primary"] != 60 {
-					t.Errorf("after Flagger's router ended the canary requests ended at %v, want apex or primary", back)
-				}
+					r.router = theirs
+					r.wantRoutes(t, 60, 40, false)
+					r.reconcile(t)
+					r.settle(t)
+					r.wantRoutes(t, 60, 40, false)
+					r.wantShares(t, "after the switch back", request{}, map[string]float64{"app-primary": 60, "app-canary": 40})
+					r.set(t, 100, 0, false)
+					back := r.count(t, 60, request{})
+					if back["app"]+back["app-primary"] != 60 {
+						t.Errorf("after Flagger's router ended the canary requests ended at %v, want apex or primary", back)
+					}
 
-				r.router = ours
-				r.wantRoutes(t, 100, 0, false)
-				r.reconcile(t)
-				r.wantRoutes(t, 100, 0, false)
-				if err := ours.Finalize(r.canary); err != nil {
-					t.Errorf("Finalize: %v", err)
-				}
-				r.wantNoCanaryIngress(t)
-			})
+					r.router = ours
+					r.wantRoutes(t, 100, 0, false)
+					r.reconcile(t)
+					r.wantRoutes(t, 100, 0, false)
+					if err := ours.Finalize(r.canary); err != nil {
+						t.Errorf("Finalize: %v", err)
+					}
+					r.wantNoCanaryIngress(t)
+				})
+			}
 		})
 	}
 }

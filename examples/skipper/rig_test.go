@@ -197,14 +197,3 @@ func (r *rig) wantAll(t *testing.T, what string, q request, want string) {
 		t.Errorf("%s, -want +got:\n%s", what, diff)
 	}
 }
-
-// eachAlgorithm runs a test under both algorithms of Skipper.
-func eachAlgorithm(t *testing.T, run func(t *testing.T, algorithm world.Algorithm)) {
-	t.Helper()
-	for _, algorithm := range world.Algorithms {
-		t.Run(algorithm.String(), func(t *testing.T) {
-			t.Parallel()
-			run(t, algorithm)
-		})
-	}
-}

@@ -24,6 +24,9 @@ const (
 	Namespace = "shop"
 	// ServicePort is the port of every Service.
 	ServicePort = 80
+
+	// applyTime is how long Skipper may take to make a routing table of what it read; it takes milliseconds.
+	applyTime = 100 * time.Millisecond
 )
 
 // Options are the choices about a cluster. The zero value is Skipper as it comes.
@@ -112,9 +115,9 @@ func (c *Cluster) SetAPIDown(down bool) { c.api.down.Store(down) }
 
 // Settle returns once Skipper has read the API after the call and routes by what it read.
 func (c *Cluster) Settle(ctx context.Context) error {
-	// The poll under way may have read before the call, the next one has not; and when a third begins, what the second one read has been
-	// in use for a while.
-	until := c.api.polls.Load() + 3*int64(len(c.skippers))
+	// The poll under way may have read before the call, the next one has not; and when a second begins, what the first one read has been
+	// handed over.
+	until := c.api.polls.Load() + 2*int64(len(c.skippers))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for c.api.polls.Load() < until {
@@ -124,7 +127,14 @@ func (c *Cluster) Settle(ctx context.Context) error {
 			return fmt.Errorf("wait for skipper's poll in cluster %s: %w", c.Name, ctx.Err())
 		}
 	}
-	return nil
+	applied := time.NewTimer(applyTime)
+	defer applied.Stop()
+	select {
+	case <-applied.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for skipper's routes in cluster %s: %w", c.Name, ctx.Err())
+	}
 }
 
 // CreateIngress creates an Ingress in the cluster's namespace.
