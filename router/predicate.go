@@ -255,8 +255,16 @@ var fixedTokens = []struct {
 	text string
 	kind tokenKind
 }{
-	{"(", tokenOpen}, {")", tokenClose}, {",", tokenComma}, {":", tokenColon}, {";", tokenSemicolon},
-	{"&&", tokenAnd}, {"->", tokenArrow}, {"*", tokenAny}, {"<", tokenBackend}, {">", tokenBackend},
+	{"(", tokenOpen},
+	{")", tokenClose},
+	{",", tokenComma},
+	{":", tokenColon},
+	{";", tokenSemicolon},
+	{"&&", tokenAnd},
+	{"->", tokenArrow},
+	{"*", tokenAny},
+	{"<", tokenBackend},
+	{">", tokenBackend},
 }
 
 // next moves to the next token, past space and comments. After an error it stays where it is.

@@ -335,8 +335,8 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 // has scaled the target up and pointed the apex Service back at it, so the apex Ingress takes over without a gap. The canary
 // Ingress goes last, because it knows the others.
 func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
-	if checkIngressRef(canary) != nil {
-		return nil // nothing can have been made
+	if err := checkIngressRef(canary); err != nil {
+		return nil //nolint:nilerr // nothing can have been made
 	}
 	names := serviceNames(canary)
 	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
@@ -369,6 +369,7 @@ func (s *Skipper) settle(canary *flaggerv1.Canary, r routes, wait time.Duration)
 	if wait <= 0 || r.primary > 0 && !r.drained() {
 		return nil
 	}
+	s.logFor(canary).Infow("waiting for skipper to settle", "seconds", wait.Seconds())
 	select {
 	case <-s.opts.Clock.After(wait):
 		return nil

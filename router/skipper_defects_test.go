@@ -114,9 +114,11 @@ func TestD07_AThirdBackendKeepsItsShare(t *testing.T) {
 		"Fraction":  {"A per cent of a fraction is a decimal.", `{"app":33.3,"other":66.7}`, third, 1, `{"app-canary":0.333,"app-primary":32.967,"other":66.7}`},
 		"Exponent":  {"Skipper reads exponents.", `{"app":8e1,"other":2E1}`, third, 50, `{"app-canary":40,"app-primary":40,"other":20}`},
 		"NoWeights": {"Without the annotation Skipper splits equally.", "", third, 50, `{"app-canary":50,"app-primary":50,"other":100}`},
-		"OtherPath": {"Weights of other paths stay, and the Canary's own are whole.", `{"a":70,"b":30}`, withRules(newRule("www.example.com",
-			newPath("/", networkingv1.PathTypePrefix, "app"), newPath("/x", networkingv1.PathTypePrefix, "a"), newPath("/x", networkingv1.PathTypePrefix, "b"))),
-			37, `{"a":70,"app-canary":37,"app-primary":63,"b":30}`},
+		"OtherPath": {
+			"Weights of other paths stay, and the Canary's own are whole.", `{"a":70,"b":30}`, withRules(newRule("www.example.com",
+				newPath("/", networkingv1.PathTypePrefix, "app"), newPath("/x", networkingv1.PathTypePrefix, "a"), newPath("/x", networkingv1.PathTypePrefix, "b"))),
+			37, `{"a":70,"app-canary":37,"app-primary":63,"b":30}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 
@@ -66,17 +65,18 @@ type affinity struct {
 	primarySecond int    // Max-Age of the primary's cookie
 }
 
+// cookieName is a token of RFC 9110, section 5.6.2, as RFC 6265 asks for.
+var cookieName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
 var errCookie = errors.New("cannot be part of a Set-Cookie header")
 
 // newAffinity checks the attributes and chooses the value of the cookies. It belongs to the revision under test, so a cookie
 // of an earlier canary means nothing in this one, and it comes from what the API holds, so it survives the process.
 func newAffinity(canary *flaggerv1.Canary, spec flaggerv1.SessionAffinity) (affinity, error) {
-	cookie := http.Cookie{Name: spec.CookieName, Value: "v"}
-	if err := cookie.Valid(); err != nil {
+	if !cookieName.MatchString(spec.CookieName) {
 		return affinity{}, fmt.Errorf("cookieName %q %w: name a cookie", spec.CookieName, errCookie)
 	}
-	cookie.Name = spec.PrimaryCookieName
-	if err := cookie.Valid(); err != nil && spec.PrimaryCookieName != "" {
+	if spec.PrimaryCookieName != "" && !cookieName.MatchString(spec.PrimaryCookieName) {
 		return affinity{}, fmt.Errorf("primaryCookieName %q %w: name a cookie", spec.PrimaryCookieName, errCookie)
 	}
 	if spec.CookieName == spec.PrimaryCookieName {

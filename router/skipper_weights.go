@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"strings"
 )
@@ -125,9 +126,7 @@ func share(w *big.Rat, percent int) *big.Rat {
 // the whole numbers of r, which Flagger's router reads too.
 func (w backendWeights) split(names services, alone bool, r routes) backendWeights {
 	out := make(backendWeights, len(w)+2)
-	for service, weight := range w {
-		out[service] = weight
-	}
+	maps.Copy(out, w)
 	app := hundred
 	if !alone {
 		app = w[names.apex]
