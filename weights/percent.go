@@ -143,3 +143,12 @@ func Exposure(floor, canary, first, maxWeight int) int {
 	rise := (100 - floor) * max(canary-first, 0)
 	return min(floor+(rise+way-1)/way, 100)
 }
+
+// ParseAtMost100 is ParsePercent for weights where more than 100 has always meant 100.
+func ParseAtMost100(s string) (Percent, error) {
+	p, err := ParsePercent(s)
+	if errors.Is(err, ErrOutOfRange) {
+		return Hundred, nil
+	}
+	return p, err
+}

@@ -81,12 +81,16 @@ type Observed struct {
 	// Attached says that the hosts point at the inner set, or still may for somebody: it turns false only when pointing away
 	// is effective and the inner set is gone.
 	Attached bool `json:"attached,omitempty"`
+	// Plan is a hash of the records that the following is about: what is remembered of other records proves nothing.
+	Plan string `json:"plan,omitempty"`
 	// Change is the backend's name for the change that is being waited for, or that was last in sync.
 	Change string `json:"change,omitempty"`
 	// InSyncSince is when all authoritative servers were first known to answer with Change; absent while they do not.
 	InSyncSince *time.Time `json:"inSyncSince,omitempty"`
 	// TTLSeconds is the largest TTL under which an answer that Change replaces may have been served.
 	TTLSeconds int64 `json:"ttlSeconds,omitempty"`
+	// NotBefore is the EffectiveAt of earlier changes, for which this one must wait too.
+	NotBefore *time.Time `json:"notBefore,omitempty"`
 	// EffectiveAt is when no resolver that obeys the TTL can hold an answer from before Change: the latest of InSyncSince plus
 	// TTLSeconds, of this change and of those before it. Absent while not in sync.
 	EffectiveAt *time.Time `json:"effectiveAt,omitempty"`
@@ -96,6 +100,8 @@ type Observed struct {
 	Assumed bool `json:"assumed,omitempty"`
 	// Pending says for people what is being waited for.
 	Pending string `json:"pending,omitempty"`
+	// Warning says for people what is not followed until the canary has ended, such as a load balancer of another kind.
+	Warning string `json:"warning,omitempty"`
 	// Error says for people why Generation cannot be done as it is.
 	Error string `json:"error,omitempty"`
 }

@@ -1,0 +1,482 @@
+package dns
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/penstock-dev/penstock/internal/state"
+	"github.com/penstock-dev/penstock/weights"
+)
+
+// stage is where a host is on its way between its load balancer and an inner set.
+type stage int
+
+const (
+	direct   stage = iota // the host points at the load balancer; there is no inner set
+	prepared              // the inner set exists; the host points at the load balancer
+	atInner               // the host points at the inner set
+)
+
+// wish is what one Canary wants of an Ingress.
+type wish struct {
+	configMap string
+	desired   state.Desired
+	observed  state.Observed
+	hosts     []string
+	// prepared is the Ingress of the canary in split mode, nil when it does not exist.
+	prepared *networkingv1.Ingress
+	// err is why nothing new is done for the Canary.
+	err error
+}
+
+func (w *wish) attach() bool { return w.desired.Mode == state.Split && w.desired.Attached }
+
+// world is what the step of one Ingress is decided from. It is read once; deciding does no I/O.
+type world struct {
+	cluster string
+	ingress *networkingv1.Ingress
+	hosts   []string
+	// weight is the cluster's; weightErr says that it is not known, and what is published stays.
+	weight    weights.Percent
+	weightErr error
+	// others is why a host may not be published here: it belongs to another Ingress. shared names hosts that any other serves too.
+	others    map[string]error
+	shared    map[string]error
+	wishes    []*wish
+	published []Record
+	opts      PublisherOptions
+}
+
+// step is the state of one host in one call.
+type step struct {
+	host  string
+	wish  *wish
+	own   []Record // published at the host itself
+	below []Record // published below it
+	inner []Record // those of below that are the inner set
+	stage stage
+	// warning and err are about this host; with err, what is published stays.
+	warning string
+	err     error
+}
+
+// steps finds out where every host is, from what is published, and makes those moves that wait for nothing: an inner set may be
+// prepared, and a host may point away from it, at any time.
+func (w *world) steps() []*step {
+	steps := make([]*step, 0, len(w.hosts))
+	for _, host := range w.hosts {
+		s := &step{host: host, wish: w.wishFor(host)}
+		innerName, err := InnerName(w.cluster, host)
+		if err != nil {
+			s.err = err
+		}
+		below, err := addressesName(w.cluster, host)
+		if err != nil {
+			s.err = err
+		}
+		for _, r := range w.published {
+			switch r.Name {
+			case host:
+				s.own = append(s.own, r)
+			case innerName:
+				s.inner = append(s.inner, r)
+				s.below = append(s.below, r)
+			case below:
+				s.below = append(s.below, r)
+			}
+		}
+		switch {
+		case slices.ContainsFunc(s.own, func(r Record) bool { return slices.Contains(r.Targets, innerName) }):
+			s.stage = atInner
+		case len(s.inner) > 0:
+			s.stage = prepared
+		}
+		if s.err == nil {
+			s.err = w.others[host]
+		}
+		w.moveFreely(s)
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+func (w *world) wishFor(host string) *wish {
+	for _, wish := range w.wishes {
+		if wish.desired.Mode == state.Split && slices.Contains(wish.hosts, host) {
+			return wish
+		}
+	}
+	return nil
+}
+
+func (w *world) moveFreely(s *step) {
+	attach := s.wish != nil && s.wish.attach()
+	switch {
+	case attach && s.stage == direct && s.wish.err == nil:
+		if err := w.shared[s.host]; err != nil {
+			s.wish.err = err
+			return
+		}
+		s.stage = prepared
+	case !attach && s.stage == atInner:
+		s.stage = prepared
+	}
+}
+
+// advance makes the moves that must wait: to the inner set when it is in sync, and its removal when pointing away from it is
+// effective. It reports whether anything moved.
+func advance(steps []*step, inSync, effective bool) bool {
+	moved := false
+	for _, s := range steps {
+		if s.err != nil || s.stage != prepared {
+			continue
+		}
+		attach := s.wish != nil && s.wish.attach()
+		if attach && s.wish.err == nil && inSync {
+			s.stage, moved = atInner, true
+		}
+		if !attach && effective {
+			s.stage, moved = direct, true
+		}
+	}
+	return moved
+}
+
+// records returns what should be published for the Ingress with its hosts where they are. What cannot be planned stays as it is
+// published, and says why in its step.
+func (w *world) records(steps []*step) []Record {
+	var all []Record
+	for _, s := range steps {
+		if s.err == nil {
+			records, err := w.hostRecords(s)
+			if err == nil {
+				all = append(all, records...)
+				continue
+			}
+			s.err = err
+		}
+		all = append(append(all, s.own...), s.below...)
+	}
+	return all
+}
+
+func (w *world) hostRecords(s *step) ([]Record, error) {
+	weight, err := w.recordWeight(s)
+	if err != nil {
+		return nil, err
+	}
+	target, warning, err := holdTarget(w.ingress, published(s.own, s.below, ""), s.stage != direct)
+	if err != nil {
+		return nil, err
+	}
+	s.warning = warning
+	h := Host{
+		Name: s.host, Cluster: w.cluster, Weight: weight, Target: target,
+		TTL: w.opts.HostTTL, InnerTTL: w.opts.InnerTTL, HealthCheckID: w.opts.HealthCheckID,
+	}
+	if s.stage == direct {
+		return Plan(h)
+	}
+	if s.wish == nil || !s.wish.attach() { // on the way back: the inner set stays as it is until nobody asks for it
+		records, err := Plan(h)
+		return append(records, s.inner...), err
+	}
+	inner, err := w.inner(s)
+	if err != nil {
+		if len(s.inner) == 0 {
+			s.stage, s.wish.err = direct, err
+			return Plan(h)
+		}
+		return nil, err
+	}
+	h.Inner, h.AtInner = inner, s.stage == atInner
+	return Plan(h)
+}
+
+// inner returns the inner set that a Canary wishes, at the addresses of now or, where these cannot be followed, of before.
+func (w *world) inner(s *step) (*Inner, error) {
+	primary, warning, err := holdTarget(w.ingress, published(s.inner, nil, Primary), len(s.inner) > 0)
+	if err != nil {
+		return nil, err
+	}
+	inner := &Inner{Primary: primary, Weights: s.wish.desired.Weights}
+	last := published(s.inner, nil, Canary)
+	switch {
+	case s.wish.prepared == nil && last.empty() && inner.Weights.Canary > 0:
+		return nil, s.wish.err
+	case s.wish.prepared == nil:
+		inner.Canary = last
+	default:
+		var more string
+		inner.Canary, more, err = holdTarget(s.wish.prepared, last, len(s.inner) > 0)
+		if err != nil && inner.Weights.Canary > 0 {
+			return nil, err
+		}
+		warning = join(warning, more)
+	}
+	s.warning = join(s.warning, warning)
+	if inner.Weights.Canary == 0 || inner.Weights.Primary == 0 {
+		return inner, nil
+	}
+	if inner.Primary.Equal(inner.Canary) || !slices.Equal(inner.Primary.types(), inner.Canary.types()) {
+		return nil, checkTargets(w.ingress, inner.Primary, s.wish.prepared, inner.Canary)
+	}
+	return inner, nil
+}
+
+// join puts two messages for people together.
+func join(a, b string) string {
+	switch {
+	case a == "" || a == b:
+		return b
+	case b == "":
+		return a
+	default:
+		return a + "; " + b
+	}
+}
+
+// recordWeight returns the weight of a host's record. Where a factor is not known, the published weight stays.
+func (w *world) recordWeight(s *step) (int, error) {
+	share, err := IngressWeight(w.ingress, w.opts.AnnotationPrefix)
+	if err = errors.Join(w.weightErr, err); err == nil {
+		return weights.Record(w.weight, share, w.exposure(s.host)), nil
+	}
+	if len(s.own) == 0 {
+		return 0, err
+	}
+	s.warning = err.Error() + ": the published weight stays"
+	return s.own[0].Weight, nil
+}
+
+// exposure is the lowest that a Canary on this host asks for.
+func (w *world) exposure(host string) int {
+	lowest := 100
+	for _, wish := range w.wishes {
+		if wish.desired.Mode == state.Shared && wish.desired.Exposure > 0 && slices.Contains(wish.hosts, host) {
+			lowest = min(lowest, wish.desired.Exposure)
+		}
+	}
+	return lowest
+}
+
+// holdTarget returns where the load balancer of an Ingress is, or where it was last published when there is none now. During a canary
+// a load balancer of another type is not followed either, because all records of the host would have to change at once.
+func holdTarget(ingress *networkingv1.Ingress, last Target, canary bool) (target Target, warning string, err error) {
+	target, err = TargetOf(ingress)
+	switch {
+	case err != nil && last.empty():
+		return Target{}, "", err
+	case err != nil:
+		return last, err.Error() + ": its last address stays", nil
+	case canary && !last.empty() && (target.several() || !slices.Equal(target.types(), last.types())):
+		return last, fmt.Sprintf("the load balancer of ingress %s/%s changed from %s to %s, which needs records of another type: followed when the canary has ended",
+			ingress.Namespace, ingress.Name, last, target), nil
+	}
+	return target, "", nil
+}
+
+func (t Target) empty() bool { return t.Hostname == "" && len(t.IPv4)+len(t.IPv6) == 0 }
+
+// published returns the target that records stand for: those with a set identifier, or all when it is empty. Aliases within the zone
+// are followed into below.
+func published(records, below []Record, identifier string) Target {
+	var t Target
+	for _, r := range records {
+		switch {
+		case identifier != "" && r.SetIdentifier != identifier:
+		case r.Alias || r.Type == CNAME && slices.ContainsFunc(below, func(b Record) bool { return b.Name == r.Targets[0] }):
+			var simple []Record
+			for _, b := range below {
+				if b.Name == r.Targets[0] && b.Type == r.Type && (b.SetIdentifier == "" || b.SetIdentifier == Primary) {
+					simple = append(simple, b)
+				}
+			}
+			under := published(simple, nil, "")
+			t = Target{Hostname: t.Hostname + under.Hostname, IPv4: append(t.IPv4, under.IPv4...), IPv6: append(t.IPv6, under.IPv6...)}
+		case r.Type == CNAME:
+			t.Hostname = r.Targets[0]
+		case r.Type == A:
+			t.IPv4 = r.Targets
+		case r.Type == AAAA:
+			t.IPv6 = r.Targets
+		}
+	}
+	return t
+}
+
+// memory is what is known about the way of one plan to resolvers. It is kept in the Canaries' ConfigMaps and in the process.
+type memory struct {
+	plan        string
+	change      string
+	inSyncSince time.Time
+	ttl         time.Duration // the largest of the answers that the plan, or one before it that was never in sync, replaced
+	notBefore   time.Time     // when the plans before are effective
+}
+
+func (m memory) effectiveAt() time.Time {
+	if m.inSyncSince.IsZero() {
+		return time.Time{}
+	}
+	at := m.inSyncSince.Add(m.ttl)
+	if m.notBefore.After(at) {
+		return m.notBefore
+	}
+	return at
+}
+
+func (m memory) effective(now time.Time) bool {
+	return !m.inSyncSince.IsZero() && !now.Before(m.effectiveAt())
+}
+
+// follow returns the memory for the plan that comes after m. When it is not known what m stands for, the answers of any record
+// that may have been published are counted.
+func (m memory) follow(from, to []Record, countWeights bool, opts PublisherOptions) memory {
+	plan := planHash(to)
+	if m.plan == plan {
+		return m
+	}
+	next := memory{plan: plan, ttl: replacedTTL(from, to, countWeights), notBefore: m.notBefore}
+	switch {
+	case m.plan != planHash(from):
+		if slices.ContainsFunc(from, func(r Record) bool { return r.SetIdentifier == Primary || r.SetIdentifier == Canary }) {
+			next.ttl = max(next.ttl, DefaultTTL, opts.HostTTL)
+		}
+		if at := m.effectiveAt(); at.After(next.notBefore) {
+			next.notBefore = at
+		}
+	case m.inSyncSince.IsZero():
+		next.ttl = max(next.ttl, m.ttl)
+	default:
+		next.notBefore = m.effectiveAt()
+	}
+	return next
+}
+
+// planHash identifies a list of records.
+func planHash(records []Record) string {
+	h := sha256.New()
+	for _, r := range records {
+		fmt.Fprintf(h, "%q %q %q %d %q %d %t %t %q\n", r.Name, r.Type, r.SetIdentifier, r.Weight, r.Targets, r.TTL, r.Alias, r.EvaluateTargetHealth, r.HealthCheckID)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:10])
+}
+
+// replacedTTL returns the largest TTL under which a resolver may hold an answer that to does not give any more. A changed weight
+// counts within inner sets, and for hosts if countWeights is set: the shares between clusters do not concern a canary that is
+// split below them.
+func replacedTTL(from, to []Record, countWeights bool) time.Duration {
+	var ttl time.Duration
+	for _, change := range Diff(from, to) {
+		if change.From == nil {
+			continue
+		}
+		old := *change.From
+		if change.To != nil && !countWeights && old.SetIdentifier != Primary && old.SetIdentifier != Canary {
+			same := old
+			same.Weight, same.HealthCheckID = change.To.Weight, change.To.HealthCheckID
+			if same.Equal(*change.To) {
+				continue
+			}
+		}
+		ttl = max(ttl, servedTTL(old, from))
+	}
+	return ttl
+}
+
+// servedTTL is the TTL of the answers that a record gives: for an alias, that of what it points at.
+func servedTTL(r Record, all []Record) time.Duration {
+	if r.Alias {
+		var ttl time.Duration
+		for _, t := range all {
+			if t.Name == r.Targets[0] && !t.Alias {
+				ttl = max(ttl, servedTTL(t, all))
+			}
+		}
+		return ttl
+	}
+	if r.Type == CNAME && len(r.Targets) == 1 {
+		if _, elb := LoadBalancerZone(r.Targets[0]); elb {
+			return LoadBalancerTTL
+		}
+	}
+	if r.TTL == 0 {
+		return DefaultTTL
+	}
+	return r.TTL
+}
+
+// answer returns what is observed of a wish.
+func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.Observed {
+	o := state.Observed{
+		Generation: w.desired.Generation, Plan: m.plan, Change: m.change, TTLSeconds: int64((m.ttl + time.Second - 1) / time.Second),
+		Assumed: st.Assumed,
+	}
+	if !m.inSyncSince.IsZero() {
+		since, at := m.inSyncSince, m.effectiveAt()
+		o.InSyncSince, o.EffectiveAt = &since, &at
+	}
+	if !m.notBefore.IsZero() {
+		at := m.notBefore
+		o.NotBefore = &at
+	}
+	// Once the hosts point at the inner set, what keeps a new canary from starting must not keep this one from ending.
+	refused := w.err != nil && !(w.attach() && w.all(steps, atInner))
+	err, done := st.Err, st.Err == nil && !refused
+	if refused {
+		err = errors.Join(w.err, err)
+	} else if w.err != nil {
+		o.Warning = w.err.Error()
+	}
+	for _, s := range steps {
+		if !slices.Contains(w.hosts, s.host) {
+			continue
+		}
+		err = errors.Join(err, s.err)
+		o.Warning = join(o.Warning, s.warning)
+		done = done && s.err == nil
+		if w.desired.Mode != state.Split {
+			continue
+		}
+		o.Attached = o.Attached || s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach())
+		if w.attach() {
+			done = done && s.stage == atInner
+		} else {
+			done = done && s.stage == direct
+		}
+	}
+	if err != nil {
+		o.Error = err.Error()
+	}
+	sticky := w.observed.Generation == w.desired.Generation && w.observed.Effective
+	o.Effective = done && (sticky || m.effective(now))
+	if !o.Effective {
+		o.Pending = w.pending(done, m, st)
+	}
+	return o
+}
+
+// all tells whether every host of the wish is at a stage.
+func (w *wish) all(steps []*step, at stage) bool {
+	return !slices.ContainsFunc(steps, func(s *step) bool { return slices.Contains(w.hosts, s.host) && s.stage != at })
+}
+
+func (w *wish) pending(done bool, m memory, st Status) string {
+	switch {
+	case m.inSyncSince.IsZero() && st.Reason != "":
+		return st.Reason
+	case m.inSyncSince.IsZero():
+		return "not in sync yet"
+	case !done && w.attach():
+		return "the inner set is in sync; the hosts are being pointed at it"
+	default:
+		return fmt.Sprintf("in sync since %s; resolvers may answer from before until %s (TTL %s)",
+			m.inSyncSince.UTC().Format(time.RFC3339), m.effectiveAt().UTC().Format(time.RFC3339), m.ttl)
+	}
+}

@@ -1,0 +1,449 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// PublisherOptions configures a [Publisher]. The zero value works.
+type PublisherOptions struct {
+	// AnnotationPrefix of the Ingresses' traffic-weight; DefaultAnnotationPrefix if empty.
+	AnnotationPrefix string
+	// HealthCheckID of the cluster; empty is none.
+	HealthCheckID string
+	// HostTTL is the TTL of the hosts' records. Zero leaves it to the backend, since all clusters of a host must have the same.
+	HostTTL time.Duration
+	// InnerTTL is the TTL of the records below a host; DefaultInnerTTL if zero.
+	InnerTTL time.Duration
+	// CallTimeout bounds one Sync; 60 s if zero.
+	CallTimeout time.Duration
+	// Clock is the real one if nil.
+	Clock clock.PassiveClock
+	// Registerer gets the metrics; nil is nobody.
+	Registerer prometheus.Registerer
+}
+
+// Publisher is the one writer of a cluster's records. It starts no goroutine; whoever has something to wait for calls Sync again. It may be
+// used by several goroutines: calls for the same Ingress follow each other.
+type Publisher struct {
+	cluster string
+	source  Source
+	backend Backend
+	weight  WeightSource
+	log     *zap.SugaredLogger
+	opts    PublisherOptions
+	metrics *metrics
+
+	mu     sync.Mutex // guards the following
+	locks  map[types.NamespacedName]*sync.Mutex
+	memory map[types.NamespacedName]memory
+}
+
+// NewPublisher returns the publisher of a cluster, whose name is the set identifier of its records. A nil log is silent.
+func NewPublisher(cluster string, source Source, backend Backend, weight WeightSource, log *zap.SugaredLogger, opts PublisherOptions) (*Publisher, error) {
+	// https://docs.aws.amazon.com/Route53/latest/APIReference/API_ResourceRecordSet.html: SetIdentifier, 1 to 128 characters.
+	if cluster == "" || len(cluster) > 128 {
+		return nil, fmt.Errorf("cluster name %q: it is the set identifier of the cluster's records, so it needs 1 to 128 characters", cluster)
+	}
+	if log == nil {
+		log = zap.NewNop().Sugar()
+	}
+	if opts.AnnotationPrefix == "" {
+		opts.AnnotationPrefix = DefaultAnnotationPrefix
+	}
+	if opts.InnerTTL == 0 {
+		opts.InnerTTL = DefaultInnerTTL
+	}
+	if opts.CallTimeout == 0 {
+		opts.CallTimeout = time.Minute
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher{
+		cluster: cluster, source: source, backend: backend, weight: weight, log: log, opts: opts, metrics: m,
+		locks: map[types.NamespacedName]*sync.Mutex{}, memory: map[types.NamespacedName]memory{},
+	}, nil
+}
+
+// Result is what Sync found out about one Ingress.
+type Result struct {
+	Ingress types.NamespacedName
+	Hosts   []HostResult
+	Status  Status
+}
+
+// HostResult is the state of one host.
+type HostResult struct {
+	Host string
+	// Weight is the published record weight; -1 when nothing is published.
+	Weight int
+	// Canary is true while the host points at an inner set.
+	Canary bool
+	// Err is why the host is not published as it should be. Other hosts do not wait for it.
+	Err error
+}
+
+// InSync tells whether every host that can be published is in sync, which is what a cluster's weight is acknowledged by.
+func (r Result) InSync() bool { return r.Status.Err == nil && r.Status.InSync && !r.Status.Assumed }
+
+// job is one Ingress on its way through Sync.
+type job struct {
+	name       types.NamespacedName
+	world      *world
+	configMaps map[string]*corev1.ConfigMap
+	steps      []*step
+	records    []Record
+	memory     memory
+	status     Status
+}
+
+// Sync brings each Ingress forward by what can be done now, and answers in the ConfigMaps of its Canaries. It never waits for DNS: call
+// it again. Results are in the order of the names, and leave out Ingresses that others publish, such as a canary's. The error joins what
+// went wrong with single Ingresses, which does not stop the others.
+func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName) ([]Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.opts.CallTimeout)
+	defer cancel()
+	defer p.lock(ingresses)()
+
+	var errs []error
+	var jobs []*job
+	for _, name := range ingresses {
+		j, err := p.read(ctx, name)
+		if err != nil {
+			errs = append(errs, err)
+		} else if j != nil {
+			jobs = append(jobs, j)
+		}
+	}
+	errs = append(errs, p.publish(ctx, jobs))
+	var moved []*job
+	now := p.opts.Clock.Now()
+	for _, j := range jobs {
+		if j.status.Err == nil && advance(j.steps, j.status.InSync, j.memory.effective(now)) {
+			moved = append(moved, j)
+		}
+	}
+	errs = append(errs, p.publish(ctx, moved))
+	results := make([]Result, 0, len(jobs))
+	for _, j := range jobs {
+		p.remember(j)
+		errs = append(errs, p.answer(ctx, j))
+		results = append(results, p.result(j))
+	}
+	return results, errors.Join(errs...)
+}
+
+// lock takes the locks of the Ingresses, in one order for everybody, and returns what releases them.
+func (p *Publisher) lock(ingresses []types.NamespacedName) (unlock func()) {
+	ordered := slices.Clone(ingresses)
+	slices.SortFunc(ordered, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+	ordered = slices.Compact(ordered)
+	held := make([]*sync.Mutex, 0, len(ordered))
+	for _, name := range ordered {
+		p.mu.Lock()
+		l := p.locks[name]
+		if l == nil {
+			l = &sync.Mutex{}
+			p.locks[name] = l
+		}
+		p.mu.Unlock()
+		l.Lock()
+		held = append(held, l)
+	}
+	return func() {
+		for _, l := range held {
+			l.Unlock()
+		}
+	}
+}
+
+// read collects what the step of an Ingress is decided from. It returns nil for an Ingress that is not published for itself.
+func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, error) {
+	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, shared: map[string]error{}}
+	j := &job{name: name, world: w, configMaps: map[string]*corev1.ConfigMap{}}
+	var err error
+	w.ingress, err = p.source.Ingress(ctx, name)
+	switch {
+	case apierrors.IsNotFound(err):
+		w.ingress = &networkingv1.Ingress{}
+		w.ingress.Namespace, w.ingress.Name = name.Namespace, name.Name
+	case err != nil:
+		return nil, err
+	case w.ingress.Annotations[ControllerAnnotation] == ControllerValue:
+		return nil, nil //nolint:nilnil // nothing to do is no error
+	}
+	canaries, err := p.source.Canaries(ctx, name.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if mine, err := p.readWishes(ctx, j, canaries); err != nil || !mine {
+		return nil, err
+	}
+	var hostErr error
+	if w.hosts, hostErr = HostsOf(w.ingress, ""); hostErr != nil {
+		p.log.Warnw("hosts left out", "ingress", name.String(), "reason", hostErr.Error())
+	}
+	if err := p.readOthers(ctx, w); err != nil {
+		return nil, err
+	}
+	w.weight, w.weightErr = p.weight.ClusterWeight(ctx)
+	if w.published, err = p.backend.Published(ctx, p.cluster, name, w.hosts); err != nil {
+		return nil, fmt.Errorf("read what is published for ingress %s: %w", name, err)
+	}
+	j.memory = p.recall(name, w)
+	j.steps = w.steps()
+	return j, nil
+}
+
+// readWishes reads the Canaries' ConfigMaps. It returns false when the Ingress is the prepared one of a canary.
+func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.ConfigMap) (mine bool, err error) {
+	for i := range canaries {
+		cm := &canaries[i]
+		desired, observed, err := state.Read(cm)
+		if err != nil && desired.Mode == "" {
+			p.log.Warnw("configmap left out", "configmap", cm.Namespace+"/"+cm.Name, "reason", err.Error())
+			continue
+		}
+		if desired.Mode == state.Split && desired.CanaryIngress == j.name.Name {
+			return false, nil
+		}
+		if desired.Ingress != j.name.Name || cm.DeletionTimestamp != nil {
+			continue
+		}
+		wish := &wish{configMap: cm.Name, desired: desired, observed: observed}
+		j.configMaps[cm.Name] = cm
+		j.world.wishes = append(j.world.wishes, wish)
+		wish.hosts, wish.err = HostsOf(j.world.ingress, desired.Service)
+		if err := p.readPrepared(ctx, j, wish); err != nil {
+			return false, err
+		}
+	}
+	checkOverlap(j.world.wishes)
+	return true, nil
+}
+
+// readPrepared reads the Ingress of a canary in split mode and checks that DNS can split at all.
+func (p *Publisher) readPrepared(ctx context.Context, j *job, w *wish) error {
+	if w.desired.Mode != state.Split || w.err != nil || !w.attach() {
+		return nil
+	}
+	name := types.NamespacedName{Namespace: j.name.Namespace, Name: w.desired.CanaryIngress}
+	ingress, err := p.source.Ingress(ctx, name)
+	if apierrors.IsNotFound(err) {
+		w.err = fmt.Errorf("ingress %s, which the annotation penstock.dev/canary-ingress of the Canary names, does not exist: create it, or remove the annotation", name)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.prepared = ingress
+	w.err = CheckSplit(j.world.ingress, ingress, w.desired.Service)
+	return nil
+}
+
+// checkOverlap refuses a second Canary that would split the same host.
+func checkOverlap(wishes []*wish) {
+	slices.SortFunc(wishes, func(a, b *wish) int { return strings.Compare(a.configMap, b.configMap) })
+	for i, w := range wishes {
+		for _, first := range wishes[:i] {
+			both := slices.ContainsFunc(w.hosts, func(h string) bool { return slices.Contains(first.hosts, h) })
+			if both && w.attach() && first.desired.Mode == state.Split {
+				w.err = fmt.Errorf("configmap %s: configmap %s splits the same host: DNS can split a host for one Canary", w.configMap, first.configMap)
+				w.hosts = nil
+			}
+		}
+	}
+}
+
+// readOthers finds the hosts that other Ingresses serve too: the oldest one publishes a host, and a host that is served twice cannot be split.
+func (p *Publisher) readOthers(ctx context.Context, w *world) error {
+	for _, host := range w.hosts {
+		serving, err := p.source.Serving(ctx, host)
+		if err != nil {
+			return err
+		}
+		for _, other := range serving {
+			if other.Namespace == w.ingress.Namespace && (other.Name == w.ingress.Name || w.isPrepared(other.Name)) ||
+				other.Annotations[ControllerAnnotation] == ControllerValue {
+				continue
+			}
+			w.shared[host] = fmt.Errorf("host %q is served by ingress %s/%s too: DNS would take its traffic along; give the Canary a host of its own",
+				host, other.Namespace, other.Name)
+			if older(other, w.ingress) {
+				w.others[host] = fmt.Errorf("host %q is published for ingress %s/%s, which is older: remove it from one of the two", host, other.Namespace, other.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) isPrepared(name string) bool {
+	return slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.CanaryIngress == name })
+}
+
+func older(a, b *networkingv1.Ingress) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
+}
+
+// recall returns what is remembered of the published records, in this process or in a ConfigMap.
+func (p *Publisher) recall(name types.NamespacedName, w *world) memory {
+	p.mu.Lock()
+	candidates := []memory{p.memory[name]}
+	p.mu.Unlock()
+	for _, wish := range w.wishes {
+		o := wish.observed
+		m := memory{plan: o.Plan, change: o.Change, ttl: time.Duration(o.TTLSeconds) * time.Second}
+		if o.InSyncSince != nil {
+			m.inSyncSince = *o.InSyncSince
+		}
+		if o.NotBefore != nil {
+			m.notBefore = *o.NotBefore
+		}
+		candidates = append(candidates, m)
+	}
+	plan := planHash(w.published)
+	var unknown memory
+	for _, m := range candidates {
+		if m.plan == plan {
+			return m
+		}
+		for _, at := range []time.Time{m.notBefore, m.effectiveAt()} {
+			if at.After(unknown.notBefore) {
+				unknown.notBefore = at
+			}
+		}
+	}
+	return unknown
+}
+
+// publish hands the records of the jobs, with their hosts where they are now, to the backend, and notes how far they are.
+//
+// An error that concerns all is in each job's status too, so that every Canary is told.
+func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	publications, before := make([]Publication, len(jobs)), make([]memory, len(jobs))
+	for i, j := range jobs {
+		before[i] = j.memory
+		from := j.world.published
+		if j.records != nil {
+			from = j.records
+		}
+		j.records = append([]Record{}, j.world.records(j.steps)...)
+		j.memory = j.memory.follow(from, j.records, j.world.countWeights(), p.opts)
+		publications[i] = Publication{
+			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: j.world.prove(j.steps),
+			Prior: Status{Change: j.memory.change, InSync: !j.memory.inSyncSince.IsZero(), InSyncSince: j.memory.inSyncSince},
+		}
+	}
+	statuses, err := p.backend.Publish(ctx, publications...)
+	if err == nil && len(statuses) != len(jobs) {
+		err = fmt.Errorf("the backend reported on %d of %d ingresses", len(statuses), len(jobs))
+	}
+	if err != nil {
+		err = fmt.Errorf("publish the records of %d ingresses: %w", len(jobs), err)
+		statuses = slices.Repeat([]Status{{Err: err}}, len(jobs))
+	}
+	for i, j := range jobs {
+		j.status = statuses[i]
+		if j.status.Err != nil { // nothing was written: what is remembered is still about what is published
+			p.log.Warnw("records not published", "ingress", j.name.String(), "reason", j.status.Err.Error())
+			j.memory = before[i]
+			continue
+		}
+		j.memory.change = j.status.Change
+		switch {
+		case !j.status.InSync:
+			j.memory.inSyncSince = time.Time{}
+		case j.memory.inSyncSince.IsZero():
+			j.memory.inSyncSince = j.status.InSyncSince
+			if j.memory.inSyncSince.IsZero() {
+				j.memory.inSyncSince = p.opts.Clock.Now()
+			}
+		}
+	}
+	return err
+}
+
+// countWeights tells whether the shares between clusters matter to a canary: they do when it changes them itself.
+func (w *world) countWeights() bool {
+	return slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.Mode == state.Shared })
+}
+
+// prove tells whether somebody depends on the records being in sync.
+func (w *world) prove(steps []*step) bool {
+	return slices.ContainsFunc(steps, func(s *step) bool { return s.stage != direct }) ||
+		slices.ContainsFunc(w.wishes, func(wish *wish) bool {
+			return !(wish.observed.Generation == wish.desired.Generation && wish.observed.Effective) && (wish.attach() || wish.desired.Exposure > 0)
+		})
+}
+
+func (p *Publisher) remember(j *job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(j.records) == 0 && j.status.InSync {
+		delete(p.memory, j.name)
+		return
+	}
+	p.memory[j.name] = j.memory
+}
+
+// answer writes what was observed into the ConfigMaps of the Canaries, where it differs from what stands there.
+func (p *Publisher) answer(ctx context.Context, j *job) error {
+	var errs []error
+	for _, w := range j.world.wishes {
+		o := w.answer(j.steps, j.memory, j.status, p.opts.Clock.Now())
+		text, err := state.Encode(o)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		cm := j.configMaps[w.configMap]
+		if cm.Data[state.ObservedKey] == text {
+			continue
+		}
+		p.log.Infow("canary observed", "ingress", j.name.String(), "configmap", w.configMap, "generation", o.Generation,
+			"effective", o.Effective, "attached", o.Attached, "pending", o.Pending, "error", o.Error, "warning", o.Warning)
+		errs = append(errs, p.source.Answer(ctx, cm, text))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Publisher) result(j *job) Result {
+	r := Result{Ingress: j.name, Status: j.status}
+	for _, s := range j.steps {
+		h := HostResult{Host: s.host, Weight: -1, Canary: s.stage == atInner, Err: s.err}
+		for _, record := range j.records {
+			if record.Name == s.host {
+				h.Weight = record.Weight
+			}
+		}
+		r.Hosts = append(r.Hosts, h)
+	}
+	p.metrics.observe(r, j.memory, p.opts.Clock.Now())
+	return r
+}
