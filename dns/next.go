@@ -175,7 +175,7 @@ func (w *world) hostRecords(s *step) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.warning = warning
+	s.warning = join(s.warning, warning)
 	h := Host{
 		Name: s.host, Cluster: w.cluster, Weight: weight, Target: target,
 		TTL: w.opts.HostTTL, InnerTTL: w.opts.InnerTTL, HealthCheckID: w.opts.HealthCheckID,

@@ -173,20 +173,24 @@ type Change struct {
 }
 
 // Diff returns what turns current into desired, deletions first and each group in the order of its list. It takes time linear in
-// the number of records.
+// the number of records; those that stand in the same place in both lists, which nearly all do, are compared without an index.
 func Diff(current, desired []Record) []Change {
-	if slices.EqualFunc(current, desired, Record.Equal) {
-		return nil
+	var deleted, written []Change
+	aligned := 0
+	for aligned < min(len(current), len(desired)) && current[aligned].Key() == desired[aligned].Key() {
+		if from, to := &current[aligned], &desired[aligned]; !from.Equal(*to) {
+			written = append(written, Change{From: from, To: to})
+		}
+		aligned++
 	}
-	index := make(map[Key]int, len(desired))
+	current, desired = current[aligned:], desired[aligned:]
+	wanted := make(map[Key]bool, len(desired))
 	for i := range desired {
-		index[desired[i].Key()] = i
+		wanted[desired[i].Key()] = true
 	}
 	kept := make(map[Key]*Record, len(current))
-	var deleted, written []Change
 	for i := range current {
-		key := current[i].Key()
-		if _, wanted := index[key]; wanted {
+		if key := current[i].Key(); wanted[key] {
 			kept[key] = &current[i]
 		} else {
 			deleted = append(deleted, Change{From: &current[i]})

@@ -1,0 +1,78 @@
+package route53
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of a Backend. Several Backends with one registerer share them.
+type metrics struct {
+	calls     *prometheus.CounterVec
+	throttles *prometheus.CounterVec
+	pending   prometheus.Gauge
+	allZero   *prometheus.GaugeVec
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penstock_route53_api_calls_total",
+			Help: "Calls of the Route 53 API, each attempt counted, by operation and outcome: ok, throttled, busy, denied, refused, unavailable, error.",
+		}, []string{"operation", "outcome"}),
+		throttles: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penstock_route53_throttles_total", Help: "Calls that Route 53 throttled, by operation.",
+		}, []string{"operation"}),
+		pending: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "penstock_route53_pending_publications", Help: "Ingresses whose last change of DNS is not known to be in sync.",
+		}),
+		allZero: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "penstock_route53_all_weights_zero", Help: "1 for each weighted set whose weights are all zero, which Route 53 serves equally.",
+		}, []string{"hosted_zone", "name", "type"}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	if err := errors.Join(register(registerer, &m.calls), register(registerer, &m.throttles), register(registerer, &m.pending), register(registerer, &m.allZero)); err != nil {
+		return m, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// register registers a collector, or replaces it by the equal one that is registered already.
+func register[C prometheus.Collector](registerer prometheus.Registerer, collector *C) error {
+	err := registerer.Register(*collector)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if existing, ok := already.ExistingCollector.(C); ok {
+			*collector = existing
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("collector: %w", err)
+	}
+	return nil
+}
+
+// called counts one attempt.
+func (m *metrics) called(operation string, err error) {
+	outcome := "error"
+	switch {
+	case err == nil:
+		outcome = "ok"
+	case throttled(err):
+		outcome = "throttled"
+		m.throttles.WithLabelValues(operation).Inc()
+	case busy(err):
+		outcome = "busy"
+	case denied(err), credentials(err):
+		outcome = "denied"
+	case refused(err):
+		outcome = "refused"
+	case !answered(err):
+		outcome = "unavailable"
+	}
+	m.calls.WithLabelValues(operation, outcome).Inc()
+}
