@@ -521,6 +521,16 @@ func TestSkipperRefusesBeforeInitialized(t *testing.T) {
 			others: []runtime.Object{newIngress(annotated(predicateKey, `Header("X-Beta", "1")`), func(i *networkingv1.Ingress) { i.Name = "beta" })},
 			want:   []string{"ingress shop/beta", predicateKey, "www.example.com", "Weight(2)"},
 		},
+		"SiblingTie": {
+			reason: "D09: as many predicates as the highest route of the canary Ingress, so Skipper's order is left to chance.",
+			others: []runtime.Object{newIngress(annotated(predicateKey, `Header("X-Beta", "1") && Method("GET")`), func(i *networkingv1.Ingress) { i.Name = "beta" })},
+			want:   []string{"ingress shop/beta", "Weight(1)"},
+		},
+		"SiblingRoutes": {
+			reason: "D09: routes in an annotation have predicates too.",
+			others: []runtime.Object{newIngress(annotated(routesKey, `a: Method("OPTIONS") -> <shunt>`), func(i *networkingv1.Ingress) { i.Name = "beta" })},
+			want:   []string{"ingress shop/beta", routesKey, "Weight(2)"},
+		},
 		"MirrorAndThirdBackend": {
 			reason: "Only app's requests may be mirrored.",
 			canary: newCanary(withAnalysis(func(a *flaggerv1.CanaryAnalysis) { a.Mirror = true })),
