@@ -22,8 +22,8 @@ type request struct {
 	location string
 }
 
-// operation answers a call with a document, or with an error. The server's lock is held.
-type operation func(s *Server, r *request) (any, *apiError)
+// handlerFunc answers a call with a document, or with an error. The server's lock is held.
+type handlerFunc func(s *Server, r *request) (any, *apiError)
 
 // handler routes the API as the SDK speaks it: https://docs.aws.amazon.com/Route53/latest/APIReference/API_Operations.html
 func (s *Server) handler() http.Handler {
@@ -31,7 +31,7 @@ func (s *Server) handler() http.Handler {
 	for _, route := range []struct {
 		pattern   string
 		operation Operation
-		run       operation
+		run       handlerFunc
 	}{
 		{"POST /2013-04-01/hostedzone", CreateHostedZone, (*Server).createHostedZone},
 		{"GET /2013-04-01/hostedzone", ListHostedZones, (*Server).listHostedZones},
@@ -64,7 +64,7 @@ func (s *Server) handler() http.Handler {
 }
 
 // serve answers one call.
-func (s *Server) serve(w http.ResponseWriter, r *request, run operation) {
+func (s *Server) serve(w http.ResponseWriter, r *request, run handlerFunc) {
 	var tooLarge error
 	r.body, tooLarge = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 
@@ -89,7 +89,7 @@ func (s *Server) serve(w http.ResponseWriter, r *request, run operation) {
 }
 
 // answer runs an operation unless something stands before it. drop says that the connection is to be cut instead.
-func (s *Server) answer(r *request, run operation, tooLarge error) (document any, refused *apiError, drop bool) {
+func (s *Server) answer(r *request, run handlerFunc, tooLarge error) (document any, refused *apiError, drop bool) {
 	s.faults.calls[r.operation]++
 	accessKeyID, ok := accessKey(r.Header.Get("Authorization"))
 	if !ok {

@@ -25,6 +25,12 @@
 //   - a batch may change one record set once, or DELETE and then CREATE it;
 //   - what a record's neighbours allow (routing policy, TTL of a weighted set, CNAME) is judged by the state after the batch.
 //
-// The files follow a request: api.go and xml.go (HTTP), faults.go (what may go wrong before it), validate.go (a batch becomes
-// a new state), state.go (zones, versions, changes), nameserver.go and serve.go (DNS), healthcheck.go, loadbalancer.go.
+// An alias may be left without its target by a later batch; it then has no answer. Zones of one name share the name
+// servers, which serve the oldest of them.
+//
+// # Where to read
+//
+// The files follow a request: api.go and xml.go (HTTP), faults.go (what may stand before an operation), zones_api.go,
+// records_api.go and healthcheck.go (the operations), validate.go (a batch becomes a new state), state.go (zones, their
+// versions and changes), nameserver.go and serve.go (DNS answers from a snapshot), loadbalancer.go (alias targets).
 package route53emulator

@@ -64,7 +64,12 @@ func TestDeleteHostedZone(t *testing.T) {
 	if _, err := f.sdk.DeleteHostedZone(t.Context(), input); code(t, err) != "HostedZoneNotEmpty" {
 		t.Errorf("a hosted zone with records: %v", err)
 	}
-	f.mustChange(remove(set))
+	delegation := simple("sub.example.com", types.RRTypeNs, "ns.example.net")
+	f.mustChange(remove(set), create(delegation))
+	if _, err := f.sdk.DeleteHostedZone(t.Context(), input); code(t, err) != "HostedZoneNotEmpty" {
+		t.Errorf("a hosted zone with NS other than its own: %v", err)
+	}
+	f.mustChange(remove(delegation))
 	out, err := f.sdk.DeleteHostedZone(t.Context(), input)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +113,7 @@ func TestListHostedZones(t *testing.T) {
 
 	got = nil
 	input := &route53.ListHostedZonesByNameInput{MaxItems: aws.Int32(1)}
-	for {
+	for range 4 { // no more pages than hosted zones
 		page, err := f.sdk.ListHostedZonesByName(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
