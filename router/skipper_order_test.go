@@ -114,22 +114,30 @@ func TestSkipperWritesInAnOrderThatIsAlwaysSafe(t *testing.T) {
 	}{
 		"MirrorOn": {
 			"The canary Ingress lists what is made; no copy is made before somebody takes it.",
-			"Mirror", weights{Primary: 100}, weights{Primary: 100, Mirrored: true},
+			"Mirror",
+			weights{Primary: 100},
+			weights{Primary: 100, Mirrored: true},
 			[]string{"update web-canary", "create web-canary--shadow", "create web-canary--mirror"},
 		},
 		"MirrorOff": {
 			"No copy is made after nobody takes it: it would be copied again.",
-			"Mirror", weights{Primary: 100, Mirrored: true}, weights{Primary: 90, Canary: 10},
+			"Mirror",
+			weights{Primary: 100, Mirrored: true},
+			weights{Primary: 90, Canary: 10},
 			[]string{"delete web-canary--mirror", "delete web-canary--shadow", "update web-canary"},
 		},
 		"ABTestOff": {
 			"GetRoutes says 100/0 only when nobody gets the canary any more.",
-			"ABTest", weights{Canary: 100}, weights{Primary: 100},
+			"ABTest",
+			weights{Canary: 100},
+			weights{Primary: 100},
 			[]string{"delete web-canary--1", "update web-canary"},
 		},
 		"AffinityOff": {
 			"As above.",
-			"Affinity", weights{Canary: 100}, weights{Primary: 100},
+			"Affinity",
+			weights{Canary: 100},
+			weights{Primary: 100},
 			[]string{"delete web-canary--remainder", "delete web-canary--weighted", "delete web-canary--sticky-primary", "update web-canary--sticky", "update web-canary"},
 		},
 	} {
