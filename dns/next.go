@@ -269,12 +269,12 @@ func (w *world) exposure(host string) int {
 // holdTarget returns where the load balancer of an Ingress is, or where it was last published when there is none now. During a canary
 // a load balancer of another type is not followed either, because all records of the host would have to change at once.
 func holdTarget(ingress *networkingv1.Ingress, last Target, canary bool) (target Target, warning string, err error) {
-	target, err = TargetOf(ingress)
+	target, noTarget := TargetOf(ingress)
 	switch {
-	case err != nil && last.empty():
-		return Target{}, "", err
-	case err != nil:
-		return last, err.Error() + ": its last address stays", nil
+	case noTarget != nil && last.empty():
+		return Target{}, "", noTarget
+	case noTarget != nil:
+		return last, noTarget.Error() + ": its last address stays", nil
 	case canary && !last.empty() && (target.several() || !slices.Equal(target.types(), last.types())):
 		return last, fmt.Sprintf("the load balancer of ingress %s/%s changed from %s to %s, which needs records of another type: followed when the canary has ended",
 			ingress.Namespace, ingress.Name, last, target), nil
@@ -363,7 +363,7 @@ func (m memory) follow(from, to []Record, countWeights bool, opts PublisherOptio
 func planHash(records []Record) string {
 	h := sha256.New()
 	for _, r := range records {
-		fmt.Fprintf(h, "%q %q %q %d %q %d %t %t %q\n", r.Name, r.Type, r.SetIdentifier, r.Weight, r.Targets, r.TTL, r.Alias, r.EvaluateTargetHealth, r.HealthCheckID)
+		_, _ = fmt.Fprintf(h, "%q %q %q %d %q %d %t %t %q\n", r.Name, r.Type, r.SetIdentifier, r.Weight, r.Targets, r.TTL, r.Alias, r.EvaluateTargetHealth, r.HealthCheckID) // a hash takes everything
 	}
 	return hex.EncodeToString(h.Sum(nil)[:10])
 }
@@ -427,7 +427,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		o.NotBefore = &at
 	}
 	// Once the hosts point at the inner set, what keeps a new canary from starting must not keep this one from ending.
-	refused := w.err != nil && !(w.attach() && w.all(steps, atInner))
+	refused := w.err != nil && (!w.attach() || !w.all(steps, atInner))
 	err, done := st.Err, st.Err == nil && !refused
 	if refused {
 		err = errors.Join(w.err, err)

@@ -249,15 +249,15 @@ func (p *Publisher) readPrepared(ctx context.Context, j *job, w *wish) error {
 	}
 	name := types.NamespacedName{Namespace: j.name.Namespace, Name: w.desired.CanaryIngress}
 	ingress, err := p.source.Ingress(ctx, name)
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		w.err = fmt.Errorf("ingress %s, which the annotation penstock.dev/canary-ingress of the Canary names, does not exist: create it, or remove the annotation", name)
-		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	default:
+		w.prepared = ingress
+		w.err = CheckSplit(j.world.ingress, ingress, w.desired.Service)
 	}
-	w.prepared = ingress
-	w.err = CheckSplit(j.world.ingress, ingress, w.desired.Service)
 	return nil
 }
 
@@ -398,7 +398,8 @@ func (w *world) countWeights() bool {
 func (w *world) prove(steps []*step) bool {
 	return slices.ContainsFunc(steps, func(s *step) bool { return s.stage != direct }) ||
 		slices.ContainsFunc(w.wishes, func(wish *wish) bool {
-			return !(wish.observed.Generation == wish.desired.Generation && wish.observed.Effective) && (wish.attach() || wish.desired.Exposure > 0)
+			waiting := wish.observed.Generation != wish.desired.Generation || !wish.observed.Effective
+			return waiting && (wish.attach() || wish.desired.Exposure > 0)
 		})
 }
 
