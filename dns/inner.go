@@ -1,0 +1,48 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// InnerWeights returns the route weights that stand in the published inner set of a Service's hosts, for a router whose own memory was
+// lost. A missing member has weight 0. found is false when there is no inner set.
+func (p *Publisher) InnerWeights(ctx context.Context, ingress types.NamespacedName, service string) (primary, canary int, found bool, err error) {
+	object, err := p.source.Ingress(ctx, ingress)
+	if apierrors.IsNotFound(err) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		return 0, 0, false, err
+	}
+	hosts, err := HostsOf(object, service)
+	if len(hosts) == 0 {
+		return 0, 0, false, err
+	}
+	records, err := p.backend.Published(ctx, p.cluster, ingress, hosts)
+	if err != nil {
+		return 0, 0, false, fmt.Errorf("read what is published for ingress %s: %w", ingress, err)
+	}
+	for _, host := range hosts {
+		name, err := InnerName(p.cluster, host)
+		if err != nil {
+			return 0, 0, false, err
+		}
+		for _, r := range records {
+			switch {
+			case r.Name != name:
+			case r.SetIdentifier == Primary:
+				primary, found = r.Weight, true
+			case r.SetIdentifier == Canary:
+				canary, found = r.Weight, true
+			}
+		}
+		if found {
+			return primary, canary, true, nil
+		}
+	}
+	return 0, 0, false, nil
+}

@@ -1,0 +1,299 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// Annotations on a Canary whose provider is dns-weighted.
+const (
+	// CanaryIngressAnnotation names the prepared Ingress of the canary and with it chooses split mode.
+	CanaryIngressAnnotation = "penstock.dev/canary-ingress"
+	// ExposureAnnotation is the per cent, 1 to 100, to which the cluster's weight is scaled at the first step of a canary in
+	// shared mode.
+	ExposureAnnotation = "penstock.dev/cluster-exposure"
+)
+
+var (
+	// ErrPending is wrapped by SetRoutes while weights are on their way: repeating the call, as Flagger does, is all there is to do.
+	ErrPending = errors.New("pending")
+	// ErrDraining is wrapped by SetRoutes and Finalize while somebody may still be sent to the canary.
+	ErrDraining = errors.New("draining")
+)
+
+// Publisher brings records into DNS; a *dns.Publisher is one.
+type Publisher interface {
+	// Sync brings the records of Ingresses forward by what can be done now, and answers in the ConfigMaps of their Canaries.
+	Sync(ctx context.Context, ingresses ...types.NamespacedName) ([]dns.Result, error)
+	// InnerWeights returns the route weights that are published for a Service of an Ingress; found is false when there is no inner set.
+	InnerWeights(ctx context.Context, ingress types.NamespacedName, service string) (primary, canary int, found bool, err error)
+}
+
+// DNSWeightedOptions configures a [DNSWeighted]. The zero value works.
+type DNSWeightedOptions struct {
+	// Skipper configures the router that splits in shared mode.
+	Skipper SkipperOptions
+	// SetOwnerRefs makes the Canary the owner of the generated Ingresses, as Flagger's -set-owner-refs does. It owns its ConfigMap
+	// in any case.
+	SetOwnerRefs bool
+	// PollInterval is how often a call that waits looks again; 1 s if zero.
+	PollInterval time.Duration
+	// WaitMargin is how much longer than the largest TTL served a call waits; 90 s if zero. Route 53 usually needs up to 60 s to be in
+	// sync, and external-dns looks once a minute.
+	WaitMargin time.Duration
+	// CallTimeout bounds each call of the Kubernetes API; 10 s if zero.
+	CallTimeout time.Duration
+	// SyncTimeout bounds each call of the Publisher; 60 s if zero.
+	SyncTimeout time.Duration
+	// Clock is the real one if nil.
+	Clock clock.Clock
+	// Registerer gets the metrics; nil is nobody.
+	Registerer prometheus.Registerer
+}
+
+func (o DNSWeightedOptions) withDefaults() DNSWeightedOptions {
+	defaults := []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{&o.PollInterval, time.Second},
+		{&o.WaitMargin, 90 * time.Second},
+		{&o.CallTimeout, defaultCallTimeout},
+		{&o.SyncTimeout, time.Minute},
+	}
+	for _, d := range defaults {
+		if *d.value == 0 {
+			*d.value = d.fallback
+		}
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Skipper.Clock == nil {
+		o.Skipper.Clock = o.Clock
+	}
+	o.Skipper.SetOwnerRefs = o.Skipper.SetOwnerRefs || o.SetOwnerRefs
+	return o
+}
+
+// DNSWeighted is the router for clusters behind weighted DNS. What it wants of DNS stands in one ConfigMap per Canary; the cluster
+// publisher makes it so and answers there. It keeps no state and may be used by several goroutines.
+//
+// In shared mode primary and canary sit behind one load balancer: Skipper splits, and DNS carries the cluster's exposure. In split
+// mode the canary has a load balancer of its own, and DNS splits.
+type DNSWeighted struct {
+	base      context.Context //nolint:containedctx // Flagger's interface carries none; each call derives its own with a deadline
+	kube      kubernetes.Interface
+	publisher Publisher // nil: another process publishes
+	source    *dns.KubeSource
+	skipper   *Skipper
+	log       *zap.SugaredLogger
+	opts      DNSWeightedOptions
+	events    *events
+	metrics   *metrics
+}
+
+var _ Interface = (*DNSWeighted)(nil)
+
+// NewDNSWeighted returns a router that works until ctx ends. A nil publisher says that another process, the traffic controller,
+// publishes and answers. A nil log is silent.
+func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Publisher, log *zap.SugaredLogger, opts DNSWeightedOptions) *DNSWeighted {
+	if log == nil {
+		log = zap.NewNop().Sugar()
+	}
+	opts = opts.withDefaults()
+	m := newMetrics(opts.Registerer, log)
+	r := &DNSWeighted{
+		base: ctx, kube: kube, publisher: publisher, source: dns.NewKubeSource(kube, opts.Clock), log: log, opts: opts,
+		events:  newEvents(ctx, kube, log, opts.Clock, opts.CallTimeout, m),
+		metrics: m,
+	}
+	if opts.Skipper.Warn == nil {
+		opts.Skipper.Warn = func(canary *flaggerv1.Canary, reason, message string) { r.events.warn(canary, Reason(reason), message) }
+	}
+	r.skipper = NewSkipper(ctx, kube, log, opts.Skipper)
+	return r
+}
+
+// Reconcile creates the ConfigMap at 100/0, follows what may be followed at any time, starts the way back to the load balancer once
+// a canary is over, and lets the publisher, if it is in this process, go on. It never resets weights. A configuration that cannot
+// work is an error until the Canary is Initialized; later everything is a warning, because an error would keep Flagger from rolling
+// back. Nothing is done for a Canary that is being deleted.
+func (r *DNSWeighted) Reconcile(canary *flaggerv1.Canary) error {
+	if beingDeleted(canary) {
+		return nil
+	}
+	err := r.reconcile(canary)
+	if err == nil || !initialized(canary) {
+		return err
+	}
+	r.warn(canary, ReasonReconcile, err.Error())
+	return nil
+}
+
+func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
+	if err := checkIngressRef(canary); err != nil {
+		return err
+	}
+	if !initialized(canary) {
+		if err := r.check(canary); err != nil {
+			return err
+		}
+	}
+	var skipperErr error
+	w, err := r.change(canary, func(w wish) (state.Desired, error) {
+		desired, err := r.reconciled(canary, w)
+		if err == nil && desired.Mode == state.Shared {
+			if skipperErr = r.skipper.Reconcile(canary); skipperErr != nil && !initialized(canary) {
+				return state.Desired{}, skipperErr
+			}
+		}
+		return desired, err
+	})
+	if err != nil {
+		return errors.Join(err, skipperErr)
+	}
+	r.metrics.observe(canary, w, r.opts.Clock.Now())
+	r.warnOf(canary, w)
+	errs := []error{skipperErr, r.publish(canary, w)}
+	if initialized(canary) {
+		errs = append(errs, r.checkIdle(canary, w))
+	}
+	return errors.Join(errs...)
+}
+
+// SetRoutes asks for weights, and returns nil once they are effective: no resolver that obeys the TTL can hold an answer from
+// before. A drain and the first step are waited for inside the call, for as long as that may take if all goes well; then the error wraps
+// ErrDraining or ErrPending. Any other step that is on its way is ErrPending at once, so that Flagger goes on checking metrics.
+func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
+	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
+	if err := checkRoutes(canary, asked); err != nil {
+		return err
+	}
+	if err := checkIngressRef(canary); err != nil {
+		return err
+	}
+	w, err := r.read(canary)
+	if err != nil {
+		return err
+	}
+	r.metrics.target(canary, asked)
+	if r.modeIn(canary, w) == state.Split {
+		return r.setSplit(canary, asked)
+	}
+	return r.setShared(canary, w, asked)
+}
+
+// GetRoutes returns the weights that are effective or, while they are on their way, those that the table of situations says. It does
+// not ask DNS, and never fails because DNS is slow.
+func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
+	if err := checkIngressRef(canary); err != nil {
+		return 0, 0, false, err
+	}
+	w, err := r.read(canary)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	var now state.Weights
+	if r.modeIn(canary, w) == state.Split {
+		if w.lost() {
+			if w.desired, err = r.recover(canary); err != nil {
+				return 0, 0, false, err
+			}
+		}
+		now = w.reported(canary.Status.Phase)
+	} else if now.Primary, now.Canary, mirrored, err = r.skipper.GetRoutes(canary); err != nil {
+		return 0, 0, false, err
+	}
+	now = forPromotion(canary, now)
+	r.metrics.reported(canary, now)
+	return now.Primary, now.Canary, mirrored, nil
+}
+
+// Finalize gives the traffic back to the target: in split mode the hosts point at the Ingress' load balancer again, in shared mode the
+// generated Ingresses go. It never waits: what takes time is started durably, and ErrDraining is returned until it is done. What is
+// gone already counts as done.
+func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
+	if err := checkIngressRef(canary); err != nil {
+		return nil //nolint:nilerr // nothing can have been made
+	}
+	w, err := r.read(canary)
+	if err != nil {
+		return err
+	}
+	if r.modeIn(canary, w) == state.Split {
+		err = r.finalizeSplit(canary, w)
+	} else {
+		err = r.finalizeShared(canary, w)
+	}
+	if err == nil {
+		r.metrics.forget(canary)
+	}
+	return err
+}
+
+// modeIn returns the mode that a Canary is in: the one that was begun, or else the one that is asked for.
+func (r *DNSWeighted) modeIn(canary *flaggerv1.Canary, w wish) state.Mode {
+	if !w.lost() {
+		return w.desired.Mode
+	}
+	return shapeOf(canary).Mode
+}
+
+// publish lets the publisher, if it is in this process, go on with the Ingress of a wish. The error is what keeps it from publishing.
+func (r *DNSWeighted) publish(canary *flaggerv1.Canary, w wish) error {
+	if r.publisher == nil {
+		return nil
+	}
+	ctx, cancel := r.syncCall()
+	defer cancel()
+	results, err := r.publisher.Sync(ctx, types.NamespacedName{Namespace: canary.Namespace, Name: w.desired.Ingress})
+	errs := []error{err}
+	for _, result := range results {
+		errs = append(errs, result.Status.Err)
+		for _, host := range result.Hosts {
+			errs = append(errs, host.Err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("publish ingress %s/%s: %w", canary.Namespace, w.desired.Ingress, err)
+	}
+	return nil
+}
+
+// syncCall returns the context of one call of the publisher.
+func (r *DNSWeighted) syncCall() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.base, r.opts.SyncTimeout)
+}
+
+// warn tells people what is wrong and must not stop Flagger.
+func (r *DNSWeighted) warn(canary *flaggerv1.Canary, reason Reason, message string) {
+	r.logFor(canary).Warnw("dns-weighted router", "reason", reason, "message", message)
+	r.events.warn(canary, reason, message)
+}
+
+// warnOf passes on what the publisher has to say.
+func (r *DNSWeighted) warnOf(canary *flaggerv1.Canary, w wish) {
+	if w.observed.Error != "" {
+		r.warn(canary, ReasonRefused, w.observed.Error)
+	}
+	if w.observed.Warning != "" {
+		r.warn(canary, ReasonHeld, w.observed.Warning)
+	}
+}
+
+func (r *DNSWeighted) logFor(canary *flaggerv1.Canary) *zap.SugaredLogger {
+	return r.log.With("canary", canary.Name+"."+canary.Namespace)
+}
