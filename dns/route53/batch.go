@@ -1,6 +1,9 @@
 package route53
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 )
@@ -53,4 +56,21 @@ next:
 		batches, filled = append(batches, []int{part}), append(filled, s)
 	}
 	return batches
+}
+
+// fingerprint tells whether two lists of changes are the same.
+func fingerprint(changes []types.Change) string {
+	var b strings.Builder
+	for _, c := range changes {
+		set := c.ResourceRecordSet
+		fmt.Fprintf(&b, "%s %v %d %d %q %v", c.Action, keyOf(set), aws.ToInt64(set.Weight), aws.ToInt64(set.TTL), aws.ToString(set.HealthCheckId), plainPolicy(set))
+		if set.AliasTarget != nil {
+			fmt.Fprintf(&b, " %q %q %t", aws.ToString(set.AliasTarget.HostedZoneId), aws.ToString(set.AliasTarget.DNSName), set.AliasTarget.EvaluateTargetHealth)
+		}
+		for _, value := range set.ResourceRecords {
+			fmt.Fprintf(&b, " %q", aws.ToString(value.Value))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }

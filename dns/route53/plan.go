@@ -236,8 +236,12 @@ func allZero(p *part, in snapshot) map[key]bool {
 				zero[group] = (before || !seen) && aws.ToInt64(w.set.Weight) == 0
 			}
 		}
+		var held *claim
+		if at, err := ownershipName(p.zone, p.owner.cluster, name); err == nil {
+			held, _, _ = readClaim(in[at]) // what cannot be read was refused before
+		}
 		for _, set := range in[name] {
-			if _, ok := zero[key{name: name, kind: set.Type}]; ok && !mine[keyOf(set)] && aws.ToInt64(set.Weight) != 0 {
+			if _, ok := zero[key{name: name, kind: set.Type}]; ok && !held.owns(p.owner, keyOf(set)) && !mine[keyOf(set)] && aws.ToInt64(set.Weight) != 0 {
 				zero[key{name: name, kind: set.Type}] = false
 			}
 		}

@@ -16,17 +16,29 @@ import (
 // hostedZone is a zone that the backend may write to.
 type hostedZone struct {
 	id, name string // the name as in dns.Record
-	// turn holds one token: who has it may read and write the zone, and owned. Changes of a zone are made one after the other,
-	// since Route 53 answers PriorRequestNotComplete otherwise.
+	// turn holds one token: who has it may write the zone. Changes of a zone are made one after the other, since Route 53
+	// answers PriorRequestNotComplete otherwise.
 	turn chan struct{}
-	// owned has, for each cluster, the names that its ownership records claim.
+	// owned has, for each cluster, the names that its ownership records claim. Guarded by Backend.mu.
 	owned map[string]*ownedNames
 }
 
 // ownedNames are the names in a zone that a cluster owns, as they were at a time and as this process has changed them since.
 type ownedNames struct {
-	at     time.Time
-	byName map[string]ktypes.NamespacedName
+	at      time.Time
+	byOwner map[ktypes.NamespacedName]map[string]bool
+}
+
+func (o *ownedNames) set(ingress ktypes.NamespacedName, name string, owned bool) {
+	names := o.byOwner[ingress]
+	switch {
+	case owned && names == nil:
+		o.byOwner[ingress] = map[string]bool{name: true}
+	case owned:
+		names[name] = true
+	default:
+		delete(names, name)
+	}
 }
 
 func (z *hostedZone) String() string { return fmt.Sprintf("%s (%s)", z.name, z.id) }
