@@ -274,7 +274,7 @@ func holdTarget(ingress *networkingv1.Ingress, last Target, canary bool) (target
 	case noTarget != nil && last.empty():
 		return Target{}, "", noTarget
 	case noTarget != nil:
-		return last, noTarget.Error() + ": its last address stays", nil
+		return last, noTarget.Error() + ": its last address stays", nil //nolint:nilerr // it is told as a warning
 	case canary && !last.empty() && (target.several() || !slices.Equal(target.types(), last.types())):
 		return last, fmt.Sprintf("the load balancer of ingress %s/%s changed from %s to %s, which needs records of another type: followed when the canary has ended",
 			ingress.Namespace, ingress.Name, last, target), nil
