@@ -45,6 +45,10 @@ type Options struct {
 	// PollInterval is how long an answer of GetChange that says PENDING is believed; 2 s if zero.
 	PollInterval time.Duration
 
+	// ReadTTL is how long the record sets that were read may be used again while this Backend changes nothing in their zone, so
+	// that asking for many Ingresses, one by one, reads each page once; 5 s if zero.
+	ReadTTL time.Duration
+
 	// Clock is for tests; nil means the real one.
 	Clock clock.Clock
 	// Registerer gets the metrics; nil means none.
@@ -63,6 +67,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.PollInterval == 0 {
 		o.PollInterval = 2 * time.Second
+	}
+	if o.ReadTTL == 0 {
+		o.ReadTTL = 5 * time.Second
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}

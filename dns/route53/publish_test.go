@@ -56,6 +56,7 @@ func TestPublishLife(t *testing.T) {
 	}
 	r.expectCalls("zones 0, list 1, change 0, get 0", "idle: one read, no write")
 
+	r.clock.Advance(time.Minute)
 	r.must(publication(shop, elb("www.example.com", 30)))
 	r.expectCalls("zones 0, list 1, change 1, get 0", "a weight costs one read and one batch")
 

@@ -3,7 +3,10 @@ package route53
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
@@ -14,10 +17,10 @@ import (
 // https://docs.aws.amazon.com/Route53/latest/APIReference/API_ListResourceRecordSets.html
 const pageSize = 300
 
-// snapshot has the record sets of the names that were read; a name without any has an entry too.
+// snapshot has the record sets of the names that were read; a name without any may have an entry too.
 type snapshot map[string][]*types.ResourceRecordSet
 
-// span is a part of a zone to read: one name, or all names below and at one.
+// span is a part of a zone to read: one name, or all names at and below one.
 type span struct {
 	name, key string
 	subtree   bool
@@ -28,67 +31,103 @@ func (s span) contains(name string) bool {
 	return name == s.name || s.subtree && within(name, s.name)
 }
 
-// passed reports whether nothing of the span comes at a name or after it.
-func (s span) passed(name string) bool { return !s.contains(name) && sortKey(name) > s.key }
+// end is a sort key that comes after all names of the span, and not after any other.
+func (s span) end() string {
+	if s.subtree {
+		return strings.TrimSuffix(s.key, ".") + "/" // "/" follows "." in ASCII
+	}
+	return s.key + "\x00"
+}
 
-// read adds to a snapshot the record sets of names and of all names at or below the roots. It starts at the first name,
-// and jumps to the next one that a page did not reach: a few names cost one call each, or less where they are neighbours, and
-// many never more than a walk through the zone.
+// extent is a part of a zone that was read without a gap: all record sets whose sort key is at least from and less than to.
+type extent struct {
+	at       time.Time
+	from, to string
+	sets     snapshot
+}
+
+// endOfZone is greater than every sort key.
+const endOfZone = "\xff"
+
+func (e *extent) covers(s span) bool { return e.from <= s.key && s.end() <= e.to }
+
+// copyTo adds the record sets of a span to a snapshot.
+func (e *extent) copyTo(into snapshot, s span) {
+	if !s.subtree {
+		into[s.name] = e.sets[s.name]
+		return
+	}
+	for name, sets := range e.sets {
+		if s.contains(name) {
+			into[name] = sets
+		}
+	}
+}
+
+// read adds to a snapshot the record sets of names and of all names at or below the roots. Pages begin at what is wanted and
+// are kept for ReadTTL: neighbours share a page, names that lie apart cost one call each, and many never more than a walk
+// through the zone. The caller has the zone's turn.
 func (b *Backend) read(ctx context.Context, zone *hostedZone, into snapshot, names, roots []string) error {
-	spans := spansOf(into, names, roots)
-	input := &sdk.ListResourceRecordSetsInput{HostedZoneId: aws.String(zone.id), MaxItems: aws.Int32(pageSize)}
-	for len(spans) > 0 {
-		first := spans[0]
-		if input.StartRecordName == nil {
-			input.StartRecordName = aws.String(apiName(first.name))
-		}
-		page, err := call(ctx, b, opListResourceRecordSets, zone, func(ctx context.Context) (*sdk.ListResourceRecordSetsOutput, error) {
-			return b.api.ListResourceRecordSets(ctx, input, noRetries)
-		})
-		if err != nil {
-			return err
-		}
-		for i := range page.ResourceRecordSets {
-			set := &page.ResourceRecordSets[i]
-			name := plainName(aws.ToString(set.Name))
-			for len(spans) > 0 && spans[0].passed(name) {
-				spans = spans[1:]
+	now := b.opts.Clock.Now()
+	zone.extents = slices.DeleteFunc(zone.extents, func(e *extent) bool { return now.Sub(e.at) >= b.opts.ReadTTL })
+	for _, s := range spansOf(into, names, roots) {
+		i := slices.IndexFunc(zone.extents, func(e *extent) bool { return e.covers(s) })
+		if i < 0 {
+			e, err := b.walk(ctx, zone, s)
+			if err != nil {
+				return err
 			}
-			if len(spans) > 0 && spans[0].contains(name) {
-				into[name] = append(into[name], set)
-			}
+			i = len(zone.extents)
+			zone.extents = append(zone.extents, e)
 		}
-		if !page.IsTruncated {
-			return nil
-		}
-		next := plainName(aws.ToString(page.NextRecordName))
-		if len(spans) > 0 && spans[0] == first && !first.contains(next) {
-			spans = spans[1:] // the page began there and is past it, however Route 53 orders unusual names
-		}
-		for len(spans) > 0 && spans[0].passed(next) {
-			spans = spans[1:]
-		}
-		input.StartRecordName, input.StartRecordType, input.StartRecordIdentifier = nil, "", nil
-		if len(spans) > 0 && spans[0].contains(next) {
-			input.StartRecordName, input.StartRecordType, input.StartRecordIdentifier = page.NextRecordName, page.NextRecordType, page.NextRecordIdentifier
-		}
+		zone.extents[i].copyTo(into, s)
 	}
 	return nil
 }
 
-// spansOf marks the names as read and returns what has to be read, in the order of the zone, nothing twice.
-func spansOf(into snapshot, names, roots []string) []span {
-	var spans []span
-	for _, root := range roots {
-		spans = append(spans, span{root, sortKey(root), true})
+// walk reads pages from the beginning of a span until they have all of it.
+func (b *Backend) walk(ctx context.Context, zone *hostedZone, s span) (*extent, error) {
+	e := &extent{at: b.opts.Clock.Now(), from: s.key, to: endOfZone, sets: snapshot{}}
+	input := &sdk.ListResourceRecordSetsInput{
+		HostedZoneId: aws.String(zone.id), MaxItems: aws.Int32(pageSize), StartRecordName: aws.String(apiName(s.name)),
 	}
-	for _, name := range names {
-		if _, done := into[name]; done || slices.ContainsFunc(roots, func(root string) bool { return within(name, root) }) {
-			continue
+	for {
+		page, err := call(ctx, b, opListResourceRecordSets, zone, func(ctx context.Context) (*sdk.ListResourceRecordSetsOutput, error) {
+			return b.api.ListResourceRecordSets(ctx, input, noRetries)
+		})
+		if err != nil {
+			return nil, err
 		}
-		into[name] = nil
-		spans = append(spans, span{name, sortKey(name), false})
+		for i := range page.ResourceRecordSets {
+			set := &page.ResourceRecordSets[i]
+			name := plainName(aws.ToString(set.Name))
+			e.sets[name] = append(e.sets[name], set)
+		}
+		if !page.IsTruncated {
+			return e, nil
+		}
+		// A page may end within the record sets of a name: that name is not read before the next page is.
+		next := plainName(aws.ToString(page.NextRecordName))
+		if !s.contains(next) {
+			e.to = sortKey(next)
+			delete(e.sets, next)
+			return e, nil
+		}
+		input.StartRecordName, input.StartRecordType, input.StartRecordIdentifier = page.NextRecordName, page.NextRecordType, page.NextRecordIdentifier
 	}
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.key, b.key) })
-	return spans
+}
+
+// spansOf returns what is to be read and is not in the snapshot yet, in the order of the zone, nothing twice.
+func spansOf(into snapshot, names, roots []string) []span {
+	wanted := map[string]span{}
+	for _, name := range names {
+		_, done := into[name]
+		if !done && !slices.ContainsFunc(roots, func(root string) bool { return within(name, root) }) {
+			wanted[name] = span{name, sortKey(name), false}
+		}
+	}
+	for _, root := range roots {
+		wanted[root] = span{root, sortKey(root), true}
+	}
+	return slices.SortedFunc(maps.Values(wanted), func(a, b span) int { return cmp.Compare(a.key, b.key) })
 }

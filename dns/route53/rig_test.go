@@ -304,3 +304,23 @@ func (r *rig) namesWithout(recordType types.RRType) []string {
 func sorted(lines []string) []string { return slices.Sorted(slices.Values(lines)) }
 
 func replaceZone(text, zone string) string { return strings.ReplaceAll(text, zone, "ZONE") }
+
+// aliasSet is an alias; an empty zone is the one that the rig makes first.
+func aliasSet(name string, recordType types.RRType, zone, target string) types.ResourceRecordSet {
+	if zone == "" {
+		zone = "Z0000000000001"
+	}
+	return types.ResourceRecordSet{Name: &name, Type: recordType, AliasTarget: &types.AliasTarget{HostedZoneId: &zone, DNSName: &target}}
+}
+
+func contains(text, part string) bool { return strings.Contains(text, part) }
+
+// many are publications of one host each.
+func many(n int) []dns.Publication {
+	all := make([]dns.Publication, n)
+	for i := range all {
+		name := fmt.Sprintf("host-%04d", i)
+		all[i] = publication(ktypes.NamespacedName{Namespace: "shop", Name: name}, a(name+".example.com", 10, "192.0.2.1"))
+	}
+	return all
+}

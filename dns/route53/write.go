@@ -275,6 +275,7 @@ func (b *Backend) submit(ctx context.Context, zone *hostedZone, jobs []*job, rou
 	for _, j := range jobs {
 		batch = append(batch, j.parts[zone].changes...)
 	}
+	zone.extents = nil // what was read stands no longer
 	out, err := call(ctx, b, opChangeResourceRecordSets, zone, func(ctx context.Context) (*sdk.ChangeResourceRecordSetsOutput, error) {
 		return b.api.ChangeResourceRecordSets(ctx, &sdk.ChangeResourceRecordSetsInput{
 			HostedZoneId: aws.String(zone.id),

@@ -19,6 +19,8 @@ type hostedZone struct {
 	// turn holds one token: who has it may write the zone. Changes of a zone are made one after the other, since Route 53
 	// answers PriorRequestNotComplete otherwise.
 	turn chan struct{}
+	// extents are the parts that were read of late. Guarded by the turn.
+	extents []*extent
 	// owned has, for each cluster, the names that its ownership records claim. Guarded by Backend.mu.
 	owned map[string]*ownedNames
 }
