@@ -18,11 +18,13 @@ const window = 3 * time.Second
 // Live draws the state of the demo over itself, again and again, on a terminal. It is not safe for concurrent use.
 type Live struct {
 	out   io.Writer
+	width func() int
 	lines int // drawn last time
 }
 
-// NewLive returns a Live that draws on out, a terminal that understands ANSI escape sequences.
-func NewLive(out io.Writer) *Live { return &Live{out: out} }
+// NewLive returns a Live that draws on out, a terminal that understands ANSI escape sequences. width tells how many columns the terminal has;
+// a line that was wrapped would count as two.
+func NewLive(out io.Writer, width func() int) *Live { return &Live{out: out, width: width} }
 
 // Draw draws the report as of now.
 func (l *Live) Draw(r measure.Report, now time.Time) error {
@@ -31,8 +33,13 @@ func (l *Live) Draw(r measure.Report, now time.Time) error {
 	if l.lines > 0 {
 		fmt.Fprintf(&text, "\x1b[%dA", l.lines) // up to the first line of the last frame
 	}
+	width := l.width()
 	for line := range strings.Lines(frame) {
-		text.WriteString("\x1b[2K" + line) // clear the line first
+		text.WriteString("\x1b[2K") // clear the line first
+		if runes := []rune(line); len(runes) > width {
+			line = string(runes[:max(width-1, 0)]) + "\n"
+		}
+		text.WriteString(line)
 	}
 	text.WriteString("\x1b[J") // and what a longer frame left below
 	l.lines = strings.Count(frame, "\n")

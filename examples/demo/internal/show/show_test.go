@@ -157,7 +157,7 @@ func TestLine(t *testing.T) {
 func TestLiveDrawsOverItself(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	live := show.NewLive(&out)
+	live := show.NewLive(&out, func() int { return 60 })
 	r, now := report(), begin.Add(33*time.Second)
 	for range 2 {
 		if err := live.Draw(r, now); err != nil {
@@ -168,6 +168,11 @@ func TestLiveDrawsOverItself(t *testing.T) {
 	up := strings.Index(out.String(), "\x1b[8A")
 	if lines != 8 || up < 0 {
 		t.Errorf("a frame has %d lines; the second of two goes up by that many first: %q", lines, out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if text := strings.ReplaceAll(line, "\x1b[2K", ""); len([]rune(text)) > 60+len("\x1b[8A") {
+			t.Errorf("the line %q is longer than the terminal is wide", text)
+		}
 	}
 	out.Reset()
 	if err := live.Print("stays\n"); err != nil {

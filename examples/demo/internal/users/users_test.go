@@ -51,7 +51,9 @@ func answers(t *testing.T, records func() string) *users.Resolver {
 		if err := server.Shutdown(); err != nil {
 			t.Error(err)
 		}
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	return &users.Resolver{Server: conn.LocalAddr().String()}
 }
