@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/internal/state"
 )
 
 const (
@@ -308,7 +310,8 @@ func (s *Skipper) logRoutes(canary *flaggerv1.Canary, r routes) {
 		"primary_percent", r.primary, "canary_percent", r.canary, "mirrored", r.mirrored)
 }
 
-// GetRoutes returns the weights that were set last. They stand in the canary Ingress; when that has been deleted, those with which
+// GetRoutes returns the weights that were set last, but for the end of a stepwise promotion, where it says 99/1 for 100/0 (see
+// forPromotion). They stand in the canary Ingress; when that has been deleted, those with which
 // Reconcile will make it again are returned.
 func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
 	if err := checkIngressRef(canary); err != nil {
@@ -328,7 +331,8 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 			return 0, 0, false, err
 		}
 	}
-	return r.primary, r.canary, r.mirrored, nil
+	told := forPromotion(canary, state.Weights{Primary: r.primary, Canary: r.canary})
+	return told.Primary, told.Canary, r.mirrored, nil
 }
 
 // Finalize deletes the generated Ingresses; what is gone, or belongs to somebody else, is left alone. Flagger calls it after it
