@@ -82,7 +82,8 @@ type job struct {
 	owner   owner
 	parts   map[*hostedZone]*zonePart
 	awaited awaited
-	// told is how far awaited was before anything was written.
+	// told is how far awaited is, once asked.
+	asked   bool
 	told    progress
 	toldErr error
 	written bool
@@ -177,7 +178,11 @@ func (j *job) sort(zones *zoneSet) error {
 			return fmt.Errorf("record %s %s: %w", r.Name, r.Type, err)
 		}
 		if r.Alias && len(r.Targets) == 1 {
-			if target, err := zones.find(r.Targets[0]); err != nil || target != zone {
+			target, err := zones.zoneOf(r.Targets[0], dns.ClusterLabel(j.pub.Cluster))
+			switch {
+			case err != nil:
+				return fmt.Errorf("record %s %s, an alias to %s: %w", r.Name, r.Type, r.Targets[0], err)
+			case target != zone:
 				return fmt.Errorf("record %s %s is an alias to %s, which is not in its hosted zone %s", r.Name, r.Type, r.Targets[0], zone)
 			}
 		}
@@ -224,18 +229,24 @@ func (b *Backend) waits(ctx context.Context, j *job) bool {
 			}
 		}
 	}
-	if prior.InSync && prior.Change == j.awaited.String() {
-		j.told = progress{state: inSync, since: prior.InSyncSince}
-		return false
+	switch {
+	case prior.InSync && prior.Change == j.awaited.String():
+		j.asked, j.told = true, progress{state: inSync, since: prior.InSyncSince}
+	case written || prior.Change != "": // else other records are wanted, and probably written
+		b.ask(ctx, j)
 	}
+	return written && j.asked && j.toldErr == nil && j.told.state == pending
+}
+
+func (b *Backend) ask(ctx context.Context, j *job) {
+	j.asked = true
 	j.told, j.toldErr = b.progress(ctx, j.awaited)
-	return written && j.toldErr == nil && j.told.state == pending
 }
 
 // status says how far a job is, and remembers it.
 func (b *Backend) status(ctx context.Context, j *job) dns.Status {
 	if j.err == nil && j.written {
-		j.told, j.toldErr = b.progress(ctx, j.awaited)
+		b.ask(ctx, j)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

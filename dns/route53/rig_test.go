@@ -1,7 +1,6 @@
 package route53_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -281,13 +280,6 @@ func (r *rig) published(hosts ...string) []dns.Record {
 		r.t.Fatal(err)
 	}
 	return records
-}
-
-func background(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // namesWithout lists names and types, without one type.

@@ -41,7 +41,7 @@ func (b *Backend) write(ctx context.Context, zones *zoneSet, jobs []*job) {
 		b.prepare(ctx, zone, jobs, snapshot{})
 	}
 	for _, j := range jobs {
-		j.decide()
+		b.decide(ctx, j)
 	}
 	for _, zone := range held {
 		b.writeZone(ctx, zone, jobs)
@@ -203,7 +203,7 @@ func (b *Backend) keepOwned(zone *hostedZone, cluster string, in snapshot) {
 }
 
 // decide refuses jobs that fail in one of their zones, and submits again what must be proved to be in sync.
-func (j *job) decide() {
+func (b *Backend) decide(ctx context.Context, j *job) {
 	if j.err != nil {
 		return
 	}
@@ -219,13 +219,16 @@ func (j *job) decide() {
 	if differs {
 		return
 	}
+	if !j.asked {
+		b.ask(ctx, j)
+	}
 	unproved := j.pub.Prove && len(j.awaited) == 0 && !j.pub.Prior.InSync
 	if !unproved && j.told.state != forgotten {
 		return
 	}
 	if !wants {
-		j.assumed = true // there is nothing that could be submitted again
-		j.awaited, j.told = awaited{}, progress{state: inSync}
+		// There is nothing that could be submitted again.
+		j.assumed, j.awaited, j.told = true, awaited{}, progress{state: inSync}
 		return
 	}
 	for _, part := range j.parts {
@@ -339,7 +342,9 @@ func (b *Backend) again(ctx context.Context, zone *hostedZone, jobs []*job, roun
 		case j.err != nil:
 			continue
 		case len(part.changes) == 0 && len(part.want) == 0:
-			j.assumed = true // it is gone, and by which change nobody knows
+			// It is gone, and by which change nobody knows.
+			delete(j.awaited, zone.id)
+			j.assumed, j.asked, j.told, j.toldErr = true, true, progress{state: inSync}, nil
 			continue
 		case len(part.changes) == 0:
 			part.changes = resubmission(&part.part)
