@@ -190,17 +190,18 @@ func (r *rig) mayAnswer(address string) bool {
 	return slices.Contains(r.backend.MayAnswer(host), address)
 }
 
-// configMap returns the ConfigMap of the Canary, or nil.
+// configMap returns the ConfigMap of the Canary, or nil. It does not count as a request, and reactors may call it.
 func (r *rig) configMap() *corev1.ConfigMap {
 	r.t.Helper()
-	cm, err := r.kube.CoreV1().ConfigMaps(namespace).Get(context.WithoutCancel(r.t.Context()), "app-penstock", metav1.GetOptions{})
+	object, err := r.kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("configmaps"), namespace, "app-penstock")
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	if err != nil {
-		r.t.Fatal(err)
+	cm, ok := object.(*corev1.ConfigMap)
+	if err != nil || !ok {
+		r.t.Fatalf("read the ConfigMap: %T, %v", object, err)
 	}
-	return cm
+	return cm.DeepCopy()
 }
 
 // wish returns both sides of the ConfigMap, which must be there.

@@ -1,0 +1,260 @@
+package router_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/penstock-dev/penstock/internal/state"
+	"github.com/penstock-dev/penstock/router"
+)
+
+// rigs are both places where a publisher may run.
+var rigs = map[string]func(*testing.T, ...func(*flaggerv1.Canary)) *rig{
+	"PublisherInProcess":        newRig,
+	"PublisherInAnotherProcess": newControlledRig,
+}
+
+// TestSplitRollout takes a canary in split mode from the start to the end, with a fresh router for each call.
+func TestSplitRollout(t *testing.T) {
+	t.Parallel()
+	for name, newRig := range rigs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, split)
+			r.initialize()
+			r.wantRoutes(100, 0)
+			r.wantShares(1, 0)
+
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(90, 10)
+			r.wantRoutes(90, 10)
+			r.wantShares(0.9, 0.1)
+
+			err := r.router().SetRoutes(r.canary, 70, 30, false)
+			if !errors.Is(err, router.ErrPending) {
+				t.Errorf("a raise that is on its way: %v, want %v", err, router.ErrPending)
+			}
+			r.wantRoutes(90, 10)
+			r.set(70, 30)
+			r.wantRoutes(70, 30)
+			r.wantShares(0.7, 0.3)
+
+			r.phase(flaggerv1.CanaryPhasePromoting)
+			r.set(100, 0)
+			if r.mayAnswer(canaryAddress) {
+				t.Error("SetRoutes(100, 0) returned nil while a resolver may still hand out the canary")
+			}
+			r.wantRoutes(100, 0)
+			r.phase(flaggerv1.CanaryPhaseFinalising)
+			r.ticks(3)
+			if d, _ := r.wish(); !d.Attached {
+				t.Error("detached in Finalising, where a promotion may still fail and need the inner set")
+			}
+			r.phase(flaggerv1.CanaryPhaseSucceeded)
+			r.ticks(60)
+			if d, o := r.wish(); d.Attached || o.Attached || !o.Done(d) {
+				t.Errorf("after the canary: desired %+v, observed %+v; want the host at the load balancer, effectively", d, o)
+			}
+			r.wantShares(1, 0)
+			r.wantRoutes(100, 0)
+		})
+	}
+}
+
+func TestSplitRollback(t *testing.T) {
+	t.Parallel()
+	for name, newRig := range rigs {
+		for _, from := range []string{"FirstStepPending", "Effective", "RaisePending"} {
+			t.Run(name+from, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, split)
+				r.initialize()
+				r.phase(flaggerv1.CanaryPhaseProgressing)
+				if from == "FirstStepPending" {
+					r.backend.SetSyncDelay(time.Hour)
+					if err := r.router().SetRoutes(r.canary, 90, 10, false); !errors.Is(err, router.ErrPending) {
+						t.Fatalf("first step without DNS: %v, want %v", err, router.ErrPending)
+					}
+					r.backend.SetSyncDelay(syncDelay)
+				} else {
+					r.set(90, 10)
+				}
+				if from == "RaisePending" {
+					if err := r.router().SetRoutes(r.canary, 80, 20, false); !errors.Is(err, router.ErrPending) {
+						t.Fatalf("raise: %v, want %v", err, router.ErrPending)
+					}
+				}
+				r.set(100, 0)
+				if r.mayAnswer(canaryAddress) {
+					t.Error("SetRoutes(100, 0) returned nil while a resolver may still hand out the canary")
+				}
+				r.phase(flaggerv1.CanaryPhaseFailed)
+				r.ticks(60)
+				if d, o := r.wish(); d.Attached || o.Attached || !o.Done(d) {
+					t.Errorf("after the rollback: desired %+v, observed %+v; want the host at the load balancer, effectively", d, o)
+				}
+				r.wantShares(1, 0)
+			})
+		}
+	}
+}
+
+// TestSplitFailedPromotion sends everybody to the canary after the drain, at once.
+func TestSplitFailedPromotion(t *testing.T) {
+	t.Parallel()
+	for _, phase := range []flaggerv1.CanaryPhase{flaggerv1.CanaryPhasePromoting, flaggerv1.CanaryPhaseFinalising} {
+		t.Run(string(phase), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, split)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(50, 50)
+			r.phase(flaggerv1.CanaryPhasePromoting)
+			r.set(100, 0)
+			r.phase(phase)
+			before := r.clock.Now()
+			if err := r.router().SetRoutes(r.canary, 0, 100, false); err != nil || !r.clock.Now().Equal(before) {
+				t.Fatalf("SetRoutes(0, 100) = %v after %s, want nil at once", err, r.clock.Since(before))
+			}
+			r.phase(flaggerv1.CanaryPhaseFailed)
+			r.canary.Status.CanaryWeight = 100
+			r.ticks(20)
+			r.wantShares(0, 1)
+			r.wantRoutes(0, 100)
+			if d, _ := r.wish(); !d.Attached {
+				t.Error("detached although the canary is the only healthy version")
+			}
+		})
+	}
+}
+
+// TestStepwisePromotion does what Flagger does with stepWeightPromotion, and loses the process between the last step and Flagger's status.
+func TestStepwisePromotion(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*flaggerv1.Canary){"Split": split, "Shared": func(*flaggerv1.Canary) {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, change, withAnalysis(func(a *flaggerv1.CanaryAnalysis) { a.StepWeightPromotion = 30 }))
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(50, 50)
+			r.phase(flaggerv1.CanaryPhasePromoting)
+			for range 200 {
+				primary, canary, _, err := r.router().GetRoutes(r.canary)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if canary == 0 {
+					t.Fatalf("GetRoutes in Promoting = %d/%d: Flagger stops there for ever", primary, canary)
+				}
+				primary, canary = min(primary+30, 100), max(canary-30, 0)
+				err = r.router().SetRoutes(r.canary, primary, canary, false)
+				if err == nil && primary == 100 {
+					break
+				}
+				r.clock.Advance(10 * time.Second)
+				r.reconcile()
+			}
+			r.wantRoutes(99, 1) // the process died before Flagger's status
+			if r.mayAnswer(canaryAddress) {
+				t.Error("SetRoutes(100, 0) returned nil while a resolver may still hand out the canary")
+			}
+			before, writes := r.clock.Now(), r.backend.Writes()
+			r.kube.ClearActions()
+			if err := r.router().SetRoutes(r.canary, 100, 0, false); err != nil {
+				t.Fatalf("repeated SetRoutes(100, 0): %v", err)
+			}
+			if n := writesOf(r); n != 0 || r.backend.Writes() != writes || r.clock.Since(before) > 0 {
+				t.Errorf("repeated SetRoutes(100, 0) wrote %d objects and %d records and took %s, want a no-op", n, r.backend.Writes()-writes, r.clock.Since(before))
+			}
+			r.phase(flaggerv1.CanaryPhaseFinalising)
+			r.wantRoutes(100, 0)
+		})
+	}
+}
+
+// writesOf counts what was written since the actions were cleared.
+func writesOf(r *rig) int {
+	n := 0
+	for verb, count := range requests(r.kube) {
+		if verb != "get" && verb != "list" {
+			n += count
+		}
+	}
+	return n
+}
+
+// TestDrainHasNoDeadline lets the publisher die in the middle of a drain.
+func TestDrainHasNoDeadline(t *testing.T) {
+	t.Parallel()
+	r := newControlledRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(90, 10)
+	r.stop()
+	for range 5 {
+		before := r.clock.Now()
+		err := r.router().SetRoutes(r.canary, 100, 0, false)
+		if !errors.Is(err, router.ErrDraining) {
+			t.Fatalf("SetRoutes(100, 0) without a publisher: %v, want %v", err, router.ErrDraining)
+		}
+		if waited := r.clock.Since(before); waited != 90*time.Second {
+			t.Errorf("waited %s inside, want the margin, since no TTL is known", waited)
+		}
+		for _, part := range []string{"canary shop/app", "route weights 100/0", "since 2026-", "is the traffic controller running?", `penstock.dev/drained: "3" on configmap app-penstock`} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("error %q does not say %q", err, part)
+			}
+		}
+	}
+	d, _ := r.wish()
+	annotate(r, state.DrainedAnnotation, "3")
+	if d.Generation != 3 {
+		t.Fatalf("generation %d, want 3: the error named another", d.Generation)
+	}
+	if err := r.router().SetRoutes(r.canary, 100, 0, false); err != nil {
+		t.Errorf("SetRoutes(100, 0) after the operator's word: %v", err)
+	}
+	if !slices.Contains(r.events(), string(router.ReasonReleased)) {
+		t.Errorf("events %q, want one that says who ended the drain", r.events())
+	}
+}
+
+// annotate sets an annotation of the ConfigMap, as an operator does.
+func annotate(r *rig, key, value string) {
+	r.t.Helper()
+	cm := r.configMap()
+	if cm.Annotations == nil {
+		cm.Annotations = map[string]string{}
+	}
+	cm.Annotations[key] = value
+	if _, err := r.kube.CoreV1().ConfigMaps(namespace).Update(r.t.Context(), cm, metav1.UpdateOptions{}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// TestRollbackOfWhatNeverAttached must not wait for a split that cannot be made.
+func TestRollbackOfWhatNeverAttached(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.backend.SetSyncDelay(time.Hour)
+	if err := r.router().SetRoutes(r.canary, 90, 10, false); !errors.Is(err, router.ErrPending) {
+		t.Fatalf("first step: %v, want %v", err, router.ErrPending)
+	}
+	if err := r.kube.NetworkingV1().Ingresses(namespace).Delete(t.Context(), "web-next", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.backend.SetSyncDelay(syncDelay)
+	r.set(100, 0)
+	if r.mayAnswer(canaryAddress) {
+		t.Error("SetRoutes(100, 0) returned nil while a resolver may still hand out the canary")
+	}
+}
