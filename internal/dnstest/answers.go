@@ -132,3 +132,28 @@ func ttl(all []dns.Record, r dns.Record) time.Duration {
 		return r.TTL
 	}
 }
+
+// Stale tells whether some resolver may hold an answer for a host, or for a name below it, that the current records would not give. The
+// weight of the host's own records is left out: it is about shares between clusters.
+func (b *Backend) Stale(host string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock.Now()
+	for key, versions := range b.versions {
+		current := b.current(key).records
+		for i, v := range versions {
+			for _, r := range v.records {
+				same := func(c dns.Record) bool {
+					if r.Name == host {
+						c.Weight = r.Weight
+					}
+					return c.Equal(r)
+				}
+				if !slices.ContainsFunc(current, same) && now.Before(expires(versions, i, ttl(v.records, r))) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
