@@ -99,8 +99,14 @@ func TestPublishedReturnsWhatWasGiven(t *testing.T) {
 		"cname":                {{Name: "www.example.com", Type: dns.CNAME, SetIdentifier: cluster, Weight: 1, Targets: []string{"lb.example.net"}}},
 		"split":                split("www.example.com", 3, 90, 10),
 		"split wildcard":       split("*.example.com", 3, 90, 10),
-		"wildcard":             {elb("*.example.com", 255)},
-		"apex":                 {elb("example.com", 1)},
+		"split between balancers": {
+			{Name: "www.example.com", Type: dns.A, SetIdentifier: cluster, Weight: 7, Targets: []string{"east._canary.www.example.com"}, Alias: true, EvaluateTargetHealth: true},
+			{Name: "www.example.com", Type: dns.AAAA, SetIdentifier: cluster, Weight: 7, Targets: []string{"east._canary.www.example.com"}, Alias: true, EvaluateTargetHealth: true},
+			{Name: "east._canary.www.example.com", Type: dns.CNAME, SetIdentifier: dns.Primary, Weight: 90, Targets: []string{balancer}},
+			{Name: "east._canary.www.example.com", Type: dns.CNAME, SetIdentifier: dns.Canary, Weight: 10, Targets: []string{balancer}},
+		},
+		"wildcard": {elb("*.example.com", 255)},
+		"apex":     {elb("example.com", 1)},
 		"two addresses": {
 			{Name: "www.example.com", Type: dns.A, SetIdentifier: cluster, Weight: 7, Targets: []string{"east._addresses.www.example.com"}, Alias: true},
 			{Name: "www.example.com", Type: dns.AAAA, SetIdentifier: cluster, Weight: 7, Targets: []string{"east._addresses.www.example.com"}, Alias: true},

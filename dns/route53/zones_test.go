@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/google/go-cmp/cmp"
 
@@ -203,5 +204,27 @@ func TestZoneCache(t *testing.T) {
 	r.must(publication(shop))
 	if got := len(r.zoneLines()); got != 0 {
 		t.Errorf("left: %v", r.zoneLines())
+	}
+}
+
+// A zone that was deleted is said to be gone, and looked for again.
+func TestZoneDeleted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	org := r.addZone("example.org")
+	p := publication(shop, a("www.example.org", 1, "192.0.2.1"))
+	r.must(p)
+	r.must(publication(shop))
+	if _, err := sdk.NewFromConfig(r.aws.Config(keyID)).DeleteHostedZone(t.Context(), &sdk.DeleteHostedZoneInput{Id: &org}); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.Advance(time.Minute)
+	wantError(t, r.publish(p).Err, "gone", "example.org ("+org+")", "the hosted zone is gone")
+	wantError(t, r.publish(p).Err, "the list was renewed", "www.example.org", "outside of every hosted zone")
+	again := r.addZone("example.org")
+	r.clock.Advance(2 * time.Hour)
+	r.must(p)
+	if got := len(r.linesOf(again)); got != 2 {
+		t.Errorf("got %v", r.linesOf(again))
 	}
 }
