@@ -113,8 +113,7 @@ func (b *Backend) wait(ctx context.Context, d time.Duration) error {
 
 // errorCode returns the API's code of an error; empty if the API did not answer.
 func errorCode(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
 	}
 	return ""
@@ -127,8 +126,8 @@ func throttled(err error) bool {
 
 // busy reports whether an earlier change of the zone is still being processed.
 func busy(err error) bool {
-	var prior *types.PriorRequestNotComplete
-	return errors.As(err, &prior)
+	_, ok := errors.AsType[*types.PriorRequestNotComplete](err)
+	return ok
 }
 
 // notApplied reports whether a change was refused for a reason that passes, so that the same batch may be sent again.
@@ -155,22 +154,28 @@ func credentials(err error) bool {
 
 // refused reports whether a batch was refused because of what is in it.
 func refused(err error) bool {
-	var batch *types.InvalidChangeBatch
-	var input *types.InvalidInput
-	var check *types.NoSuchHealthCheck
-	return errors.As(err, &batch) || errors.As(err, &input) || errors.As(err, &check)
+	_, batch := errors.AsType[*types.InvalidChangeBatch](err)
+	_, input := errors.AsType[*types.InvalidInput](err)
+	_, check := errors.AsType[*types.NoSuchHealthCheck](err)
+	return batch || input || check
 }
 
 // answered reports whether the API refused a call, so that nothing was applied; after a 5xx, or without an answer, that is unknown.
 func answered(err error) bool {
-	var api smithy.APIError
-	var response interface{ HTTPStatusCode() int }
-	return errors.As(err, &api) && (!errors.As(err, &response) || response.HTTPStatusCode() < 500)
+	response, ok := errors.AsType[interface {
+		error
+		HTTPStatusCode() int
+	}](err)
+	return errorCode(err) != "" && (!ok || response.HTTPStatusCode() < 500)
+}
+
+func zoneGone(err error) bool {
+	_, ok := errors.AsType[*types.NoSuchHostedZone](err)
+	return ok
 }
 
 // hint says what an error means for the reader and what to do about it.
 func hint(operation string, zone *hostedZone, err error) string {
-	var noZone *types.NoSuchHostedZone
 	switch {
 	case denied(err):
 		resource := "*"
@@ -187,7 +192,7 @@ func hint(operation string, zone *hostedZone, err error) string {
 		return "throttled by Route 53, tried again on the next call"
 	case busy(err):
 		return "an earlier change of the zone is still being processed, tried again on the next call"
-	case errors.As(err, &noZone):
+	case zoneGone(err):
 		return "the hosted zone is gone: hosted zones are listed anew on the next call"
 	case refused(err):
 		return "refused"

@@ -100,9 +100,9 @@ func (b *Backend) changeState(ctx context.Context, id string) (state changeState
 	out, err := call(ctx, b, opGetChange, nil, func(ctx context.Context) (*sdk.GetChangeOutput, error) {
 		return b.api.GetChange(ctx, &sdk.GetChangeInput{Id: aws.String(id)}, noRetries)
 	})
-	var gone *types.NoSuchChange
+	_, gone := errors.AsType[*types.NoSuchChange](err)
 	switch {
-	case errors.As(err, &gone):
+	case gone:
 		known.note(forgotten, b.opts.Clock.Now())
 	case err != nil:
 		return pending, time.Time{}, fmt.Errorf("change %s: %w", id, err)

@@ -43,8 +43,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 // register registers a collector, or replaces it by the equal one that is registered already.
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector *C) error {
 	err := registerer.Register(*collector)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if existing, ok := already.ExistingCollector.(C); ok {
 			*collector = existing
 			return nil

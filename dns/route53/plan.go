@@ -61,9 +61,10 @@ func planName(p *part, name string, in snapshot, external externalDNS) ([]step, 
 		return nil, err
 	}
 	held, heldSet, err := readClaim(in[at])
+	if len(want) == 0 && (held == nil || held.owner != p.owner) {
+		return nil, nil //nolint:nilerr // it is not, or no longer, the owner's, and so of no concern
+	}
 	switch {
-	case len(want) == 0 && (err != nil || held == nil || held.owner != p.owner):
-		return nil, nil // not, or no longer, the owner's
 	case err != nil:
 		return nil, fmt.Errorf("name %s in hosted zone %s: its ownership record %s TXT cannot be read (%w): correct or delete it", name, p.zone, at, err)
 	case held != nil && held.owner != p.owner:
@@ -93,7 +94,7 @@ func replace(zone *hostedZone, want []wanted, current []*types.ResourceRecordSet
 		switch {
 		case i < 0:
 			steps = append(steps, step{phase, 1, w.key, change(types.ChangeActionCreate, w.set)})
-		case same(zone, current[i], w.set):
+		case same(current[i], w.set):
 		case !plainPolicy(current[i]):
 			// A routing policy cannot be changed in place:
 			// https://docs.aws.amazon.com/Route53/latest/APIReference/API_ResourceRecordSet.html#Route53-Type-ResourceRecordSet-SetIdentifier

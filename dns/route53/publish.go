@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -224,9 +225,7 @@ func (b *Backend) waits(ctx context.Context, j *job) bool {
 		written = slices.EqualFunc(m.records, j.pub.Records, dns.Record.Equal) && len(m.awaited) > 0 && m.records != nil
 		if prior.Change == "" || m.awaited.String() == prior.Change || m.pending {
 			j.awaited = awaited{}
-			for zone, id := range m.awaited {
-				j.awaited[zone] = id
-			}
+			maps.Copy(j.awaited, m.awaited)
 		}
 	}
 	switch {

@@ -77,10 +77,9 @@ func recordSets(zone *hostedZone, r dns.Record) ([]wanted, error) {
 	}
 	w := wanted{key: k, set: &set}
 	ttl := r.TTL
-	switch ttl {
-	case 0:
+	if ttl == 0 {
 		ttl = dns.DefaultTTL
-	case dns.DefaultTTL:
+	} else if ttl == dns.DefaultTTL {
 		w.ttl = ttl
 	}
 	set.TTL = aws.Int64(int64(ttl / time.Second))
@@ -162,7 +161,7 @@ func records(zone *hostedZone, sets []*types.ResourceRecordSet, ttls map[key]tim
 	var all []dns.Record
 	at := map[key]int{} // index of the folded record in all
 	for _, set := range slices.SortedFunc(slices.Values(sets), func(a, b *types.ResourceRecordSet) int { return compareKeys(keyOf(a), keyOf(b)) }) {
-		r := record(zone, set, ttls[keyOf(set)])
+		r := record(set, ttls[keyOf(set)])
 		if set.AliasTarget == nil || aws.ToString(set.AliasTarget.HostedZoneId) == zone.id {
 			all = append(all, r)
 			continue
@@ -187,7 +186,7 @@ func records(zone *hostedZone, sets []*types.ResourceRecordSet, ttls map[key]tim
 }
 
 // record returns a record set as a dns.Record, not folded.
-func record(zone *hostedZone, set *types.ResourceRecordSet, ttl time.Duration) dns.Record {
+func record(set *types.ResourceRecordSet, ttl time.Duration) dns.Record {
 	k := keyOf(set)
 	r := dns.Record{
 		Name: k.name, Type: dns.RecordType(k.kind), SetIdentifier: k.id, Weight: int(aws.ToInt64(set.Weight)),
@@ -208,19 +207,17 @@ func record(zone *hostedZone, set *types.ResourceRecordSet, ttl time.Duration) d
 }
 
 func targetOf(kind dns.RecordType, value string) string {
-	switch kind {
-	case dns.CNAME:
+	if kind == dns.CNAME {
 		return normalTarget(value)
-	case dns.TXT:
-		if text, err := unquote(value); err == nil {
-			return text
-		}
+	}
+	if text, err := unquote(value); kind == dns.TXT && err == nil {
+		return text
 	}
 	return value
 }
 
 // same reports whether a record set that was read says what one that is wanted says.
-func same(zone *hostedZone, read, want *types.ResourceRecordSet) bool {
+func same(read, want *types.ResourceRecordSet) bool {
 	if !plainPolicy(read) || (read.Weight == nil) != (want.Weight == nil) || (read.AliasTarget == nil) != (want.AliasTarget == nil) {
 		return false
 	}
@@ -230,7 +227,7 @@ func same(zone *hostedZone, read, want *types.ResourceRecordSet) bool {
 	if aws.ToInt64(read.TTL) != aws.ToInt64(want.TTL) {
 		return false
 	}
-	a, b := record(zone, read, 0), record(zone, want, 0)
+	a, b := record(read, 0), record(want, 0)
 	for _, r := range []*dns.Record{&a, &b} {
 		for i, target := range r.Targets {
 			if addr, err := netip.ParseAddr(target); err == nil {

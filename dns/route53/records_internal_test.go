@@ -155,7 +155,7 @@ func TestSame(t *testing.T) {
 		read := *want[0].set
 		read.ResourceRecords = append([]types.ResourceRecord{}, read.ResourceRecords...)
 		tc.change(&read)
-		if got := same(testZone, &read, want[0].set); got != tc.want {
+		if got := same(&read, want[0].set); got != tc.want {
 			t.Errorf("%s: same is %t, want %t", name, got, tc.want)
 		}
 	}

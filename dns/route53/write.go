@@ -105,8 +105,7 @@ func (b *Backend) prepare(ctx context.Context, zone *hostedZone, jobs []*job, in
 
 // unreadable notes that a zone could not be read in all jobs that depend on it.
 func (b *Backend) unreadable(zone *hostedZone, jobs []*job, err error) {
-	var gone *types.NoSuchHostedZone
-	if errors.As(err, &gone) {
+	if zoneGone(err) {
 		b.zonesStale.Store(true)
 	}
 	for _, j := range jobs {
@@ -305,8 +304,7 @@ func (b *Backend) submit(ctx context.Context, zone *hostedZone, jobs []*job, rou
 		return b.again(ctx, zone, jobs, round, err)
 	}
 	fail(jobs, err)
-	var gone *types.NoSuchHostedZone
-	if errors.As(err, &gone) {
+	if zoneGone(err) {
 		b.zonesStale.Store(true)
 	}
 	return err
