@@ -21,6 +21,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/examples/world"
 	"github.com/penstock-dev/penstock/internal/vclock"
 	"github.com/penstock-dev/penstock/router"
@@ -133,6 +134,84 @@ func BenchmarkSkipper(b *testing.B) {
 				s, r, c := contest(b, candidate.make)
 				b.ReportAllocs()
 				measure(b, s, op.name, candidate.name, func(n int) error { return op.run(r, c, n) })
+			})
+		}
+	}
+}
+
+// idleReads is how many reads an idle tick of the dns-weighted router may cost beside a traffic controller.
+const idleReads = 3
+
+// dnsOperations are what Flagger does on a tick without a step. While nothing is to be done it is Reconcile alone: the tick ends before
+// GetRoutes, https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/scheduler.go#L285
+var dnsOperations = []struct {
+	name string
+	run  func(r router.Interface, c *flaggerv1.Canary) error
+}{
+	{"idle tick", func(r router.Interface, c *flaggerv1.Canary) error { return r.Reconcile(c) }},
+	{"GetRoutes", func(r router.Interface, c *flaggerv1.Canary) error {
+		_, _, _, err := r.GetRoutes(c)
+		return err
+	}},
+}
+
+// dnsContest makes a store with a dns-weighted Canary that is initialized, beside a traffic controller, which is elsewhere.
+func dnsContest(tb testing.TB, mode string) (*store, router.Interface, *flaggerv1.Canary) {
+	tb.Helper()
+	next := apexIngress()
+	next.Name, next.UID = "app-next", "a9ex0000-0000-4000-8000-000000000002"
+	next.Annotations = map[string]string{dns.ControllerAnnotation: dns.ControllerValue}
+	next.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = "app-canary"
+	apex := apexIngress()
+	apex.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.10"}}
+	next.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.20"}}
+	s, c := newStore(tb, apex, next), newCanary()
+	c.Spec.Provider, c.Spec.RevertOnDeletion = "dns-weighted", true
+	c.Annotations = map[string]string{router.ExposureAnnotation: "20"}
+	if mode == "split" {
+		c.Annotations = map[string]string{router.CanaryIngressAnnotation: "app-next"}
+	}
+	c.Status = flaggerv1.CanaryStatus{Phase: flaggerv1.CanaryPhaseInitializing}
+	r := router.NewDNSWeighted(tb.Context(), s.kube, nil, zap.NewNop().Sugar(), router.DNSWeightedOptions{Clock: vclock.New(begin)})
+	if err := r.Reconcile(c); err != nil {
+		tb.Fatal(err)
+	}
+	c.Status.Phase = flaggerv1.CanaryPhaseInitialized
+	return s, r, c
+}
+
+// modes are those of the dns-weighted router.
+var modes = []string{"shared", "split"}
+
+func TestIdleDNSWeighted(t *testing.T) {
+	t.Parallel()
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s, r, c := dnsContest(t, mode)
+			for _, op := range dnsOperations {
+				for n := 1; n <= 4; n++ {
+					reads, writes := s.counted(func() {
+						if err := op.run(r, c); err != nil {
+							t.Fatal(err)
+						}
+					})
+					if reads > idleReads || writes > 0 {
+						t.Errorf("%s, call %d: %d reads and %d writes, at most %d and none are allowed", op.name, n, reads, writes, idleReads)
+					}
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkIdleDNSWeighted(b *testing.B) {
+	for _, op := range dnsOperations {
+		for _, mode := range modes {
+			b.Run(op.name+"/"+mode, func(b *testing.B) {
+				s, r, c := dnsContest(b, mode)
+				b.ReportAllocs()
+				measure(b, s, op.name, "dns-weighted "+mode, func(int) error { return op.run(r, c) })
 			})
 		}
 	}
