@@ -111,7 +111,7 @@ func TestIngressesOfCanaries(t *testing.T) {
 			}
 		}
 		wanted := []string{canary.Spec.IngressRef.Name}
-		if prepared := canary.Annotations["penstock.dev/canary-ingress"]; prepared != "" {
+		if prepared := canary.Annotations[router.CanaryIngressAnnotation]; prepared != "" {
 			wanted = append(wanted, prepared)
 		}
 		if file == "skipper-ab.yaml" {
@@ -119,6 +119,31 @@ func TestIngressesOfCanaries(t *testing.T) {
 		}
 		if !slices.Equal(ingresses, wanted) {
 			t.Errorf("%s: ingresses %v, want %v", file, ingresses, wanted)
+		}
+	}
+}
+
+// TestVariablesAreKnown finds misspelt environment variables, which nobody would read.
+func TestVariablesAreKnown(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, v := range router.Variables() {
+		known[v.Name] = true
+	}
+	for _, file := range []string{"configuration.yaml", "configuration-route53.yaml"} {
+		for _, o := range read(t, file) {
+			cm, ok := o.(*corev1.ConfigMap)
+			if !ok {
+				continue
+			}
+			if len(cm.Data) == 0 {
+				t.Errorf("%s: no variable in it", file)
+			}
+			for name := range cm.Data {
+				if !known[name] {
+					t.Errorf("%s: variable %s is none that the routers read", file, name)
+				}
+			}
 		}
 	}
 }
