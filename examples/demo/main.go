@@ -66,7 +66,7 @@ func play(ctx context.Context, opts director.Options, svg string, screen *screen
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
+	defer func() { err = errors.Join(err, d.Close()) }() //nolint:contextcheck // what was started is ended even when ctx is over
 	return direct(ctx, d, opts, svg, screen)
 }
 

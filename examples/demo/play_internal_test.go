@@ -88,7 +88,7 @@ func sabotaged(ctx context.Context, t *testing.T, opts director.Options, svg str
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // what was started is ended even when ctx is over
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}

@@ -33,12 +33,12 @@ type Director struct {
 // New starts everything that a run needs, but the users. It lives no longer than ctx, and a Director that is returned must be closed.
 func New(ctx context.Context, opts Options) (d *Director, err error) {
 	d = &Director{opts: opts, ledger: measure.New(time.Second, time.Now)}
-	defer func() {
+	defer func() { //nolint:contextcheck // what was started is ended even when ctx is over
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.route, err = newRoute53(opts.Seed); err != nil {
+	if d.route, err = newRoute53(opts.Seed); err != nil { //nolint:contextcheck // what was started is ended even when ctx is over
 		return nil, err
 	}
 	for i, name := range clusterNames {

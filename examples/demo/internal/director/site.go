@@ -9,12 +9,13 @@ import (
 	"sync"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/penstock-dev/penstock/examples/demo/internal/measure"
 	"github.com/penstock-dev/penstock/examples/world"
 	"github.com/penstock-dev/penstock/internal/flaggersim"
 	"github.com/penstock-dev/penstock/weights"
-	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
