@@ -180,7 +180,7 @@ func mood(phase string) string {
 
 // fit returns text if it is likely to fit into width, else as much of it as does.
 func fit(text string, width float64) string {
-	const perRune = 6.6 // of a 12 px sans-serif font, on average
+	const perRune = 6.3 // of a 12 px sans-serif font, on average
 	runes := []rune(text)
 	if room := int(width / perRune); len(runes) > room {
 		if room < 4 {
@@ -199,8 +199,8 @@ func (c *canvas) areas(r measure.Report) {
 	}
 	var points []point
 	for i, b := range r.Buckets {
-		if b.Start.After(c.end) {
-			break
+		if i > 0 && b.Start.Add(2*bucketMiddle(r)).After(c.end) {
+			break // it is not full, and a few requests say nothing
 		}
 		total := 0
 		for _, n := range b.Requests {
