@@ -15,6 +15,12 @@ const (
 	maxCluster = 57
 )
 
+// The labels of what stands below a host.
+const (
+	canaryLabel    = "_canary"
+	addressesLabel = "_addresses"
+)
+
 var (
 	dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	hostName = regexp.MustCompile(`^(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
@@ -58,8 +64,18 @@ func Below(cluster, label, host string) (string, error) {
 	return name, nil
 }
 
+// Above returns the host that a name below it belongs to, and whether name is one of those. A "*" stays written _wildcard.
+func Above(name string) (host string, below bool) {
+	for _, label := range []string{canaryLabel, addressesLabel} {
+		if _, host, below = strings.Cut(name, "."+label+"."); below {
+			return host, true
+		}
+	}
+	return "", false
+}
+
 // InnerName returns the name of the inner weighted set of a host: `<cluster>._canary.<host>`.
-func InnerName(cluster, host string) (string, error) { return Below(cluster, "_canary", host) }
+func InnerName(cluster, host string) (string, error) { return Below(cluster, canaryLabel, host) }
 
 // addressesName returns the name of the simple records that hold the several addresses of one load balancer.
-func addressesName(cluster, host string) (string, error) { return Below(cluster, "_addresses", host) }
+func addressesName(cluster, host string) (string, error) { return Below(cluster, addressesLabel, host) }

@@ -1,0 +1,295 @@
+package externaldns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	mdns "github.com/miekg/dns"
+	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/dns"
+)
+
+const (
+	// zoneTTL is how long the name servers of a zone are remembered.
+	zoneTTL = 5 * time.Minute
+	// udpSize is the largest UDP answer: https://www.dnsflagday.net/2020/
+	udpSize = 1232
+	// attempts is how often a query is sent, since UDP may lose one.
+	attempts = 2
+	// resolvConf names the system's resolvers: https://man7.org/linux/man-pages/man5/resolv.conf.5.html
+	resolvConf = "/etc/resolv.conf"
+)
+
+// errUnanswered is of a server that gave no usable answer.
+var errUnanswered = errors.New("no usable answer")
+
+// asker asks name servers.
+type asker struct {
+	clock   clock.PassiveClock
+	timeout time.Duration
+	// resolvers find zones; the system's if empty. With recursive they are also those that are asked for markers.
+	resolvers []string
+	recursive bool
+	// port of authoritative servers; "53" if empty.
+	port string
+
+	mu     sync.Mutex // guards the following
+	zones  map[string]knownZone
+	pruned time.Time
+}
+
+// zone is a DNS zone and who answers for it.
+type zone struct {
+	name    string
+	servers []server
+}
+
+type knownZone struct {
+	zone
+	until time.Time
+}
+
+// server is one that must have a change.
+type server struct {
+	name      string // for people
+	address   string // host:port
+	recursive bool   // a resolver, which need not be an authority
+}
+
+// serversOf returns those who must answer with a marker. A marker in another zone than what it vouches for proves nothing, and an alias
+// cannot lead there.
+func (a *asker) serversOf(ctx context.Context, m marker) ([]server, error) {
+	marked, err := a.zone(ctx, m.of)
+	if err != nil {
+		return nil, err
+	}
+	own, err := a.zone(ctx, m.name)
+	if err != nil {
+		return nil, err
+	}
+	if own.name != marked.name {
+		return nil, fmt.Errorf("%s lies in zone %s, but %s in zone %s: what stands below a host must be in its zone; remove the deeper zone",
+			m.name, own.name, m.of, marked.name)
+	}
+	return marked.servers, nil
+}
+
+// zone finds the zone of a name: the closest name at or above it that has NS records.
+func (a *asker) zone(ctx context.Context, name string) (zone, error) {
+	name = strings.TrimPrefix(name, "*.")
+	if known, ok := a.knownZone(name); ok {
+		return known, nil
+	}
+	answer, err := a.resolve(ctx, name, mdns.TypeNS)
+	if err != nil {
+		return zone{}, fmt.Errorf("find the zone of %s: %w", name, err)
+	}
+	var found zone
+	for _, rr := range answer {
+		if ns, ok := rr.(*mdns.NS); ok && strings.EqualFold(ns.Hdr.Name, mdns.Fqdn(name)) { // another owner's are those behind a CNAME
+			found.name = name
+			found.servers = append(found.servers, server{name: plain(ns.Ns)})
+		}
+	}
+	_, parent, below := strings.Cut(name, ".")
+	switch {
+	case found.name != "":
+		if found.servers, err = a.locate(ctx, found); err != nil {
+			return zone{}, err
+		}
+	case !below:
+		return zone{}, fmt.Errorf("find the zone of %s: %w: nothing above it has NS records", name, errUnanswered)
+	default:
+		if found, err = a.zone(ctx, parent); err != nil {
+			return zone{}, err
+		}
+	}
+	a.know(name, found)
+	return found, nil
+}
+
+// locate returns whom to ask about a zone: the resolvers where they are given, else each of its name servers at one of its addresses
+// or more, IPv4 first, since IPv6 is often not routed where Pods run.
+func (a *asker) locate(ctx context.Context, z zone) ([]server, error) {
+	var servers []server
+	if a.recursive {
+		for _, address := range a.resolvers {
+			servers = append(servers, server{name: "resolver", address: address, recursive: true})
+		}
+		return servers, nil
+	}
+	port := a.port
+	if port == "" {
+		port = "53"
+	}
+	for _, ns := range z.servers {
+		addresses, err := a.addresses(ctx, ns.name)
+		if err != nil {
+			return nil, fmt.Errorf("name server %s of zone %s: %w", ns.name, z.name, err)
+		}
+		for _, address := range addresses {
+			servers = append(servers, server{name: ns.name, address: net.JoinHostPort(address, port)})
+		}
+	}
+	slices.SortFunc(servers, func(s, t server) int { return strings.Compare(s.name+s.address, t.name+t.address) })
+	return servers, nil
+}
+
+func (a *asker) addresses(ctx context.Context, host string) ([]string, error) {
+	for _, kind := range []uint16{mdns.TypeA, mdns.TypeAAAA} {
+		answer, err := a.resolve(ctx, host, kind)
+		if err != nil {
+			return nil, err
+		}
+		var found []string
+		for _, rr := range answer {
+			switch rr := rr.(type) {
+			case *mdns.A:
+				found = append(found, rr.A.String())
+			case *mdns.AAAA:
+				found = append(found, rr.AAAA.String())
+			}
+		}
+		if len(found) > 0 {
+			return found, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: it has no address", errUnanswered)
+}
+
+// resolve asks the resolvers one after another, until one knows, or knows that there is nothing.
+func (a *asker) resolve(ctx context.Context, name string, kind uint16) ([]mdns.RR, error) {
+	resolvers := a.resolvers
+	if len(resolvers) == 0 {
+		config, err := mdns.ClientConfigFromFile(resolvConf)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", errUnanswered, resolvConf, err)
+		}
+		for _, host := range config.Servers {
+			resolvers = append(resolvers, net.JoinHostPort(host, config.Port))
+		}
+	}
+	errs := []error{fmt.Errorf("%w: no resolver is configured", errUnanswered)}
+	if len(resolvers) > 0 {
+		errs = nil
+	}
+	for _, address := range resolvers {
+		reply, err := a.query(ctx, server{name: "resolver", address: address, recursive: true}, name, kind)
+		if err == nil {
+			return reply.Answer, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// query sends one question, over TCP when the answer does not fit into UDP.
+func (a *asker) query(ctx context.Context, s server, name string, kind uint16) (*mdns.Msg, error) {
+	question := new(mdns.Msg)
+	question.SetQuestion(mdns.Fqdn(name), kind)
+	question.RecursionDesired = s.recursive
+	question.SetEdns0(udpSize, false)
+	var reply *mdns.Msg
+	var err error
+	for range attempts {
+		udp := &mdns.Client{Timeout: a.timeout, UDPSize: udpSize}
+		reply, _, err = udp.ExchangeContext(ctx, question, s.address)
+		if err == nil && reply.Truncated {
+			tcp := &mdns.Client{Net: "tcp", Timeout: a.timeout}
+			reply, _, err = tcp.ExchangeContext(ctx, question, s.address)
+		}
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w from %s (%s) for %s: %w", errUnanswered, s.name, s.address, name, err)
+	case reply.Rcode != mdns.RcodeSuccess && reply.Rcode != mdns.RcodeNameError:
+		return nil, fmt.Errorf("%w from %s (%s) for %s: %s", errUnanswered, s.name, s.address, name, mdns.RcodeToString[reply.Rcode])
+	case !s.recursive && !reply.Authoritative:
+		return nil, fmt.Errorf("%w from %s (%s) for %s: it is not an authority for the zone", errUnanswered, s.name, s.address, name)
+	}
+	return reply, nil
+}
+
+// hasMarker returns an error unless a server answers with the marker.
+func (a *asker) hasMarker(ctx context.Context, s server, m marker) error {
+	reply, err := a.query(ctx, s, m.name, mdns.TypeCNAME)
+	if err != nil {
+		return err
+	}
+	for _, rr := range reply.Answer {
+		if cname, ok := rr.(*mdns.CNAME); ok && strings.EqualFold(cname.Hdr.Name, mdns.Fqdn(m.name)) {
+			if plain(cname.Target) == m.target {
+				return nil
+			}
+			return fmt.Errorf("%s (%s) answers with an earlier change of %s", s.name, s.address, m.of)
+		}
+	}
+	return fmt.Errorf("%s (%s) has no marker %s of %s yet", s.name, s.address, m.name, m.of)
+}
+
+// lacks returns an error while a server gives an answer that should be gone.
+func (a *asker) lacks(ctx context.Context, s server, gone absence) error {
+	reply, err := a.query(ctx, s, gone.name, mdns.StringToType[string(gone.kind)])
+	if err != nil {
+		return err
+	}
+	for _, rr := range reply.Answer {
+		value := ""
+		switch rr := rr.(type) {
+		case *mdns.CNAME:
+			if gone.kind != dns.CNAME {
+				continue
+			}
+		case *mdns.A:
+			value = rr.A.String()
+		case *mdns.AAAA:
+			value = rr.AAAA.String()
+		default:
+			continue
+		}
+		if value == gone.value {
+			return fmt.Errorf("%s (%s) still answers %s %s %s, which was deleted: external-dns must run with --policy=sync, since upsert-only keeps what should go",
+				s.name, s.address, gone.name, gone.kind, gone.value)
+		}
+	}
+	return nil
+}
+
+func (a *asker) knownZone(name string) (zone, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, ok := a.zones[name]
+	return known.zone, ok && a.clock.Now().Before(known.until)
+}
+
+// know remembers a zone, and now and then forgets those whose time is over.
+func (a *asker) know(name string, z zone) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.clock.Now()
+	if a.zones == nil {
+		a.zones = map[string]knownZone{}
+	}
+	if now.Sub(a.pruned) >= zoneTTL {
+		a.pruned = now
+		for name, known := range a.zones {
+			if !now.Before(known.until) {
+				delete(a.zones, name)
+			}
+		}
+	}
+	a.zones[name] = knownZone{z, now.Add(zoneTTL)}
+}
+
+// plain is a name as records have it.
+func plain(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }

@@ -1,0 +1,204 @@
+package externaldns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/dns"
+)
+
+// Options configure a Backend. The zero value asks the authoritative servers of each zone, which it finds through the
+// system's resolvers.
+type Options struct {
+	// Resolvers are the name servers (host:port) that are asked for markers; empty means the authoritative ones of the zone. Name those
+	// that clients use where the zone is private, or where only they can be reached.
+	Resolvers []string
+	// AssumeSyncAfter, where DNS cannot be asked at all, is how long after a change it is taken to be in sync. Zero means never. It must be
+	// longer than external-dns' interval, and proves nothing: the Status says Assumed.
+	AssumeSyncAfter time.Duration
+
+	// Window is how long all checks must have found a change before it is in sync; 30 s if zero.
+	Window time.Duration
+	// CheckEvery is the least time between two checks of one Ingress; 5 s if zero.
+	CheckEvery time.Duration
+	// QueryTimeout bounds one DNS query; 2 s if zero.
+	QueryTimeout time.Duration
+
+	// Clock is for tests; nil means the real one.
+	Clock clock.PassiveClock
+	// Registerer gets the metrics; nil means none.
+	Registerer prometheus.Registerer
+}
+
+// parallel bounds how many Ingresses are worked on at the same time.
+const parallel = 16
+
+// Backend writes DNSEndpoints. Use [New]. It may be used by several goroutines, and leaves none behind.
+type Backend struct {
+	kube    dynamic.Interface
+	log     *zap.SugaredLogger
+	opts    Options
+	asker   *asker
+	metrics *metrics
+
+	mu       sync.Mutex // guards progress
+	progress map[owner]*progress
+}
+
+type owner struct {
+	cluster string
+	ingress types.NamespacedName
+}
+
+var _ dns.Backend = (*Backend)(nil)
+
+// New returns a Backend that writes through kube. It makes no call before the first one of the Backend. A nil log is silent.
+func New(kube dynamic.Interface, log *zap.SugaredLogger, opts Options) *Backend {
+	if log == nil {
+		log = zap.NewNop().Sugar()
+	}
+	if opts.Window == 0 {
+		opts.Window = 30 * time.Second
+	}
+	if opts.CheckEvery == 0 {
+		opts.CheckEvery = 5 * time.Second
+	}
+	if opts.QueryTimeout == 0 {
+		opts.QueryTimeout = 2 * time.Second
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		log.Warnw("metrics of dnsendpoints are not exported", "error", err)
+	}
+	return &Backend{
+		kube: kube, log: log, opts: opts, metrics: m, progress: map[owner]*progress{},
+		asker: &asker{clock: opts.Clock, timeout: opts.QueryTimeout, resolvers: opts.Resolvers, recursive: len(opts.Resolvers) > 0},
+	}
+}
+
+// Published implements [dns.Backend]. A DNSEndpoint that is not ours holds nothing of ours.
+func (b *Backend) Published(ctx context.Context, cluster string, ingress types.NamespacedName, _ []string) ([]dns.Record, error) {
+	object, _, err := b.get(ctx, ingress)
+	if err != nil || object == nil || object.GetAnnotations()[ClusterAnnotation] != cluster {
+		return nil, err
+	}
+	endpoints, err := endpointsOf(object)
+	if err != nil {
+		return nil, err
+	}
+	var records []dns.Record
+	for _, e := range endpoints {
+		if e.isMarker() {
+			continue
+		}
+		r, err := recordOf(e)
+		if err != nil {
+			return nil, fmt.Errorf("dnsendpoint %s: %w; correct it, or delete the object, it is written again", ingress, err)
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// Publish implements [dns.Backend].
+func (b *Backend) Publish(ctx context.Context, publications ...dns.Publication) ([]dns.Status, error) {
+	statuses := make([]dns.Status, len(publications))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, pub := range publications {
+		group.Go(func() error {
+			statuses[i] = b.publish(ctx, pub)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in statuses
+	b.countPending()
+	return statuses, nil
+}
+
+func (b *Backend) publish(ctx context.Context, pub dns.Publication) dns.Status {
+	key := owner{pub.Cluster, pub.Ingress}
+	if len(pub.Records) == 0 {
+		if err := b.remove(ctx, pub); err != nil {
+			return dns.Status{Err: err}
+		}
+		b.forget(key)
+		return dns.Status{InSync: true, InSyncSince: b.opts.Clock.Now()}
+	}
+	for _, r := range pub.Records {
+		if r.TTL%time.Second != 0 {
+			return dns.Status{Err: fmt.Errorf("record %s %s: TTL %s: it must be whole seconds", r.Name, r.Type, r.TTL)}
+		}
+	}
+	p, written, err := b.write(ctx, pub)
+	switch {
+	case errors.Is(err, errLeaving):
+		return dns.Status{Reason: err.Error()}
+	case err != nil:
+		return dns.Status{Err: err}
+	}
+	if written {
+		b.log.Infow("dnsendpoint written", "ingress", pub.Ingress.String(), "change", p.change, "records", len(pub.Records))
+	}
+	return b.follow(ctx, key, pub, p, written)
+}
+
+// refuse returns why new records cannot be published, as far as their zones show. Where a zone cannot be found out, the marker will tell
+// that nothing was published.
+func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []endpoint) error {
+	if b.opts.AssumeSyncAfter > 0 {
+		return nil
+	}
+	for _, r := range records {
+		if slices.ContainsFunc(current, func(e endpoint) bool { return e.DNSName == r.Name && e.RecordType == string(r.Type) }) {
+			continue
+		}
+		if err := errors.Join(b.refuseApex(ctx, r), b.refuseDeeper(ctx, r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuseApex refuses a CNAME where it would stand beside a zone's SOA and NS records.
+// https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#CNAMEFormat
+func (b *Backend) refuseApex(ctx context.Context, r dns.Record) error {
+	if _, alias := dns.LoadBalancerZone(r.Targets[0]); r.Type != dns.CNAME || alias {
+		return nil
+	}
+	if zone, err := b.asker.zone(ctx, r.Name); err == nil && zone.name == r.Name {
+		return fmt.Errorf("host %q is the apex of its zone, where no CNAME to %q can stand: use another host, or a load balancer that is one of AWS or has addresses", r.Name, r.Targets[0])
+	}
+	return nil
+}
+
+// refuseDeeper refuses a name below a host that does not lie in the host's zone, since an alias leads to names of its own zone only.
+// https://docs.aws.amazon.com/Route53/latest/APIReference/API_AliasTarget.html
+func (b *Backend) refuseDeeper(ctx context.Context, r dns.Record) error {
+	host, below := dns.Above(r.Name)
+	if !below {
+		return nil
+	}
+	above, err := b.asker.zone(ctx, host)
+	if err != nil {
+		return nil //nolint:nilerr // nothing is known that would refuse it
+	}
+	if zone, err := b.asker.zone(ctx, r.Name); err == nil && zone.name != above.name {
+		return fmt.Errorf("%s would lie in zone %s, but host %s is in zone %s: remove the deeper zone", r.Name, zone.name, host, above.name)
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package externaldns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/penstock-dev/penstock/dns"
+)
+
+// Resource is that of DNSEndpoint, the custom resource of external-dns.
+// https://kubernetes-sigs.github.io/external-dns/v0.21.0/docs/sources/crd/
+var Resource = schema.GroupVersionResource{Group: "externaldns.k8s.io", Version: "v1alpha1", Resource: "dnsendpoints"}
+
+const kind = "DNSEndpoint"
+
+// An object with ManagedByLabel is ours; ClusterAnnotation names the cluster whose records it holds.
+const (
+	ManagedByLabel    = "app.kubernetes.io/managed-by"
+	managedBy         = "penstock"
+	ClusterAnnotation = "penstock.dev/cluster"
+)
+
+// errLeaving says that an object is on its way out, and nothing can be written into it.
+var errLeaving = errors.New("it is being deleted")
+
+// get returns the DNSEndpoint of an Ingress, nil if there is none, or if it is not ours, which foreign then says.
+func (b *Backend) get(ctx context.Context, name types.NamespacedName) (object *unstructured.Unstructured, foreign error, err error) {
+	object, err = b.kube.Resource(Resource).Namespace(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+	b.metrics.called("get", err)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil, nil // also when the CRD is missing: creating says so
+	case err != nil:
+		return nil, nil, fmt.Errorf("get dnsendpoint %s: %w", name, err)
+	case object.GetLabels()[ManagedByLabel] != managedBy:
+		return nil, fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
+			name, ManagedByLabel, managedBy), nil
+	}
+	return object, nil, nil
+}
+
+// endpointsOf returns what a DNSEndpoint holds.
+func endpointsOf(object *unstructured.Unstructured) ([]endpoint, error) {
+	var typed struct {
+		Spec struct {
+			Endpoints []endpoint `json:"endpoints"`
+		} `json:"spec"`
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &typed); err != nil {
+		return nil, fmt.Errorf("dnsendpoint %s/%s: spec.endpoints is malformed: %w; delete the object, it is written again", object.GetNamespace(), object.GetName(), err)
+	}
+	return typed.Spec.Endpoints, nil
+}
+
+// fill makes object what p asks for, and keeps labels and annotations of others.
+func fill(object *unstructured.Unstructured, pub dns.Publication, p plan) error {
+	spec := struct {
+		Endpoints []endpoint `json:"endpoints"`
+	}{p.endpoints}
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spec)
+	if err != nil {
+		return fmt.Errorf("dnsendpoint %s: %w", pub.Ingress, err)
+	}
+	object.SetAPIVersion(Resource.GroupVersion().String())
+	object.SetKind(kind)
+	object.SetNamespace(pub.Ingress.Namespace)
+	object.SetName(pub.Ingress.Name)
+	object.SetLabels(with(object.GetLabels(), ManagedByLabel, managedBy))
+	object.SetAnnotations(with(object.GetAnnotations(), ClusterAnnotation, pub.Cluster))
+	controller := true
+	object.SetOwnerReferences([]metav1.OwnerReference{{
+		APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: pub.Ingress.Name, UID: pub.IngressUID, Controller: &controller,
+	}})
+	object.Object["spec"] = fields
+	return nil
+}
+
+func with(values map[string]string, key, value string) map[string]string {
+	if values == nil {
+		values = map[string]string{}
+	}
+	values[key] = value
+	return values
+}
+
+// write makes the DNSEndpoint of a Publication hold its records, and tells whether something had to be written for that. A conflict is
+// planned anew, from what stands there then.
+func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, written bool, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		object, foreign, err := b.get(ctx, pub.Ingress)
+		if err := errors.Join(err, foreign); err != nil {
+			return err
+		}
+		exists := object != nil
+		if !exists {
+			object = &unstructured.Unstructured{Object: map[string]any{}}
+		}
+		current, err := endpointsOf(object)
+		if err != nil {
+			return err
+		}
+		if p, err = newPlan(pub.Cluster, pub.Records, current); err != nil {
+			return err
+		}
+		before := object.DeepCopy()
+		if err := fill(object, pub, p); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(before.Object, object.Object) {
+			return nil
+		}
+		if before.GetDeletionTimestamp() != nil {
+			return fmt.Errorf("dnsendpoint %s: %w", pub.Ingress, errLeaving)
+		}
+		if err := b.refuse(ctx, pub.Records, current); err != nil {
+			return err
+		}
+		written = true
+		return b.put(ctx, object, exists)
+	})
+	if err != nil {
+		return plan{}, false, err //nolint:wrapcheck // each of them names the object
+	}
+	return p, written, nil
+}
+
+func (b *Backend) put(ctx context.Context, object *unstructured.Unstructured, exists bool) error {
+	client := b.kube.Resource(Resource).Namespace(object.GetNamespace())
+	name := object.GetNamespace() + "/" + object.GetName()
+	if exists {
+		_, err := client.Update(ctx, object, metav1.UpdateOptions{FieldManager: managedBy})
+		b.metrics.called("update", err)
+		if err != nil {
+			return fmt.Errorf("update dnsendpoint %s: %w", name, err)
+		}
+		return nil
+	}
+	_, err := client.Create(ctx, object, metav1.CreateOptions{FieldManager: managedBy})
+	b.metrics.called("create", err)
+	switch {
+	case apierrors.IsAlreadyExists(err): // somebody was faster: plan from what stands there
+		return fmt.Errorf("create dnsendpoint %s: %w", name, apierrors.NewConflict(Resource.GroupResource(), object.GetName(), err))
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("create dnsendpoint %s: the cluster does not know the resource %s, or the namespace: install the CustomResourceDefinition of external-dns, "+
+			"or publish with the route53 backend: %w", name, Resource.GroupResource(), err)
+	case err != nil:
+		return fmt.Errorf("create dnsendpoint %s: %w", name, err)
+	}
+	return nil
+}
+
+// remove deletes the DNSEndpoint of an Ingress, if it is ours and that of the cluster, as it was read.
+func (b *Backend) remove(ctx context.Context, pub dns.Publication) error {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		object, _, err := b.get(ctx, pub.Ingress)
+		if err != nil || object == nil || object.GetDeletionTimestamp() != nil || object.GetAnnotations()[ClusterAnnotation] != pub.Cluster {
+			return err
+		}
+		uid, version := object.GetUID(), object.GetResourceVersion()
+		err = b.kube.Resource(Resource).Namespace(pub.Ingress.Namespace).Delete(ctx, pub.Ingress.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+		})
+		b.metrics.called("delete", err)
+		return err //nolint:wrapcheck // it is below
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete dnsendpoint %s: %w", pub.Ingress, err)
+	}
+	return nil
+}

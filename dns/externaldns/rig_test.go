@@ -1,0 +1,282 @@
+package externaldns_test
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	mdns "github.com/miekg/dns"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic/fake"
+
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/dns/externaldns"
+	"github.com/penstock-dev/penstock/internal/vclock"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	begin = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	shop  = types.NamespacedName{Namespace: "shop", Name: "web"}
+)
+
+const (
+	cluster = "east"
+	uid     = types.UID("0a1b2c3d-0000-4000-8000-000000000001")
+)
+
+// rig is a Backend on a fake clientset and a name server.
+type rig struct {
+	t       *testing.T
+	kube    *fake.FakeDynamicClient
+	clock   *vclock.Clock
+	server  *nameServer
+	backend *externaldns.Backend
+	opts    externaldns.Options
+	prior   dns.Status
+}
+
+func newRig(t *testing.T, objects ...runtime.Object) *rig {
+	t.Helper()
+	r := &rig{t: t, clock: vclock.New(begin), server: newNameServer(t)}
+	r.kube = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{externaldns.Resource: "DNSEndpointList"}, objects...)
+	r.opts = externaldns.Options{Clock: r.clock, Resolvers: []string{r.server.address}}
+	r.restart()
+	return r
+}
+
+// restart is what a new process begins with: nothing but what it can read.
+func (r *rig) restart() {
+	r.backend = externaldns.New(r.kube, zaptest.NewLogger(r.t).Sugar(), r.opts)
+}
+
+func publication(records ...dns.Record) dns.Publication {
+	return dns.Publication{Ingress: shop, IngressUID: uid, Cluster: cluster, Records: records, Prove: true}
+}
+
+// publish publishes as a publisher does: with the Status that it remembers.
+func (r *rig) publish(pub dns.Publication) dns.Status {
+	r.t.Helper()
+	pub.Prior = r.prior
+	statuses, err := r.backend.Publish(r.t.Context(), pub)
+	if err != nil || len(statuses) != 1 {
+		r.t.Fatalf("Publish: %d statuses, error %v", len(statuses), err)
+	}
+	if statuses[0].Err == nil {
+		r.prior = statuses[0]
+	}
+	return statuses[0]
+}
+
+// settle publishes every 5 s until the records are in sync, and returns how long that took.
+func (r *rig) settle(pub dns.Publication) time.Duration {
+	r.t.Helper()
+	from := r.clock.Now()
+	for range 100 {
+		status := r.publish(pub)
+		if status.Err != nil {
+			r.t.Fatal(status.Err)
+		}
+		if status.InSync {
+			return r.clock.Since(from)
+		}
+		r.clock.Advance(5 * time.Second)
+	}
+	r.t.Fatalf("still not in sync: %s", r.prior.Reason)
+	return 0
+}
+
+func (r *rig) object() *unstructured.Unstructured {
+	r.t.Helper()
+	object, err := r.kube.Resource(externaldns.Resource).Namespace(shop.Namespace).Get(r.t.Context(), shop.Name, metav1.GetOptions{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return object
+}
+
+// writes counts what the clientset was asked to change since the last call.
+func (r *rig) writes() int {
+	n := 0
+	for _, action := range r.kube.Actions() {
+		if verb := action.GetVerb(); verb != "get" && verb != "list" && verb != "watch" {
+			n++
+		}
+	}
+	r.kube.ClearActions()
+	return n
+}
+
+// ingested is an entry of spec.endpoints as external-dns would read it.
+type ingested struct {
+	DNSName    string
+	RecordType string
+	Targets    []string
+}
+
+// externalDNS does what external-dns does with the DNSEndpoint: it makes the name server answer with it. With upsertOnly it deletes nothing.
+func (r *rig) externalDNS(upsertOnly bool) {
+	r.t.Helper()
+	text, err := json.Marshal(r.object().Object["spec"])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var spec struct{ Endpoints []ingested }
+	if err := json.Unmarshal(text, &spec); err != nil {
+		r.t.Fatal(err)
+	}
+	r.server.serve(upsertOnly, spec.Endpoints)
+}
+
+// nameServer is both a resolver and the authority for example.com.
+type nameServer struct {
+	t       *testing.T
+	address string
+
+	mu      sync.Mutex // guards the following
+	records map[string][]string
+	turn    int
+	zones   []string
+	rcode   int
+	lame    bool
+	tcpOnly bool
+	silent  bool
+	asked   map[string]int
+	apart   map[string]string // answers that another server would give
+}
+
+func newNameServer(t *testing.T) *nameServer {
+	t.Helper()
+	s := &nameServer{t: t, records: map[string][]string{}, zones: []string{"example.com"}, asked: map[string]int{}}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = listener.Addr().String()
+	packets, err := net.ListenPacket("udp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	for _, server := range []*mdns.Server{{Listener: listener, Handler: s}, {PacketConn: packets, Handler: s}} {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		running.Go(func() {
+			if err := server.ActivateAndServe(); err != nil {
+				t.Error(err)
+			}
+		})
+		<-started
+		t.Cleanup(func() {
+			if err := server.ShutdownContext(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return s
+}
+
+// set changes what the server does.
+func (s *nameServer) set(change func(s *nameServer)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *nameServer) serve(upsertOnly bool, endpoints []ingested) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	records := map[string][]string{}
+	for _, e := range endpoints {
+		key := e.DNSName + " " + e.RecordType
+		records[key] = append(records[key], e.Targets...)
+	}
+	if upsertOnly {
+		for key, values := range s.records {
+			for _, value := range values {
+				kept := strings.Contains(key, "._penstock.") && len(records[key]) > 0 // an update, not a deletion
+				if !kept && !slices.Contains(records[key], value) {
+					records[key] = append(records[key], value)
+				}
+			}
+		}
+	}
+	s.records = records
+}
+
+func (s *nameServer) ServeDNS(w mdns.ResponseWriter, req *mdns.Msg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, tcp := w.RemoteAddr().(*net.TCPAddr)
+	question := req.Question[0]
+	name, kind := strings.TrimSuffix(question.Name, "."), mdns.TypeToString[question.Qtype]
+	reply := new(mdns.Msg)
+	reply.SetReply(req)
+	reply.Authoritative = !s.lame
+	s.asked[name+" "+kind]++
+	switch {
+	case s.silent:
+		return
+	case s.rcode != 0:
+		reply.Rcode = s.rcode
+	case s.tcpOnly && !tcp:
+		reply.Truncated = true
+	case kind == "NS":
+		if slices.Contains(s.zones, name) {
+			for _, ns := range []string{"ns1.example.net.", "ns2.example.net."} {
+				reply.Answer = append(reply.Answer, &mdns.NS{Hdr: header(question), Ns: ns})
+			}
+		}
+	case strings.HasSuffix(name, ".example.net") && kind == "A":
+		reply.Answer = append(reply.Answer, &mdns.A{Hdr: header(question), A: net.IPv4(127, 0, 0, 1)})
+	default:
+		values := s.records[name+" "+kind]
+		if other, ok := s.apart[name]; ok {
+			values = []string{other}
+		}
+		if len(values) > 0 {
+			s.turn++
+			reply.Answer = append(reply.Answer, answer(question, values[s.turn%len(values)]))
+		}
+	}
+	if err := w.WriteMsg(reply); err != nil {
+		s.t.Logf("answer %s: %v", name, err)
+	}
+}
+
+func header(q mdns.Question) mdns.RR_Header {
+	return mdns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: mdns.ClassINET, Ttl: 5}
+}
+
+func answer(q mdns.Question, value string) mdns.RR {
+	if q.Qtype == mdns.TypeCNAME {
+		return &mdns.CNAME{Hdr: header(q), Target: mdns.Fqdn(value)}
+	}
+	ip := net.IP(netip.MustParseAddr(value).AsSlice())
+	if q.Qtype == mdns.TypeA {
+		return &mdns.A{Hdr: header(q), A: ip}
+	}
+	return &mdns.AAAA{Hdr: header(q), AAAA: ip}
+}
+
+// questions returns how often a name was asked for.
+func (s *nameServer) questions(name, kind string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[name+" "+kind]
+}
