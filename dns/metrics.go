@@ -2,10 +2,11 @@ package dns
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/penstock-dev/penstock/internal/prom"
 )
 
 // metrics are what a Publisher tells Prometheus. A nil registerer leaves them unseen.
@@ -27,21 +28,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "penstock_dns_hosts_refused", Help: "Hosts of an Ingress that are not published as they should be; the log says why.",
 		}, []string{"namespace", "ingress"}),
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	for _, vec := range []**prometheus.GaugeVec{&m.weight, &m.pending, &m.refused} {
-		if err := registerer.Register(*vec); err != nil {
-			registered := prometheus.AlreadyRegisteredError{}
-			existing, ok := (*prometheus.GaugeVec)(nil), false
-			if errors.As(err, &registered) {
-				existing, ok = registered.ExistingCollector.(*prometheus.GaugeVec)
-			}
-			if !ok {
-				return nil, fmt.Errorf("register the publisher's metrics: %w", err)
-			}
-			*vec = existing
-		}
+	if err := errors.Join(prom.Register(registerer, &m.weight), prom.Register(registerer, &m.pending), prom.Register(registerer, &m.refused)); err != nil {
+		return nil, err
 	}
 	return m, nil
 }

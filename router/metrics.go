@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
@@ -9,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/penstock-dev/penstock/internal/prom"
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
@@ -59,19 +59,9 @@ func newMetrics(registerer prometheus.Registerer, log *zap.SugaredLogger) *metri
 // register returns a collector that counts: this one, or the one that was registered under its name before. A name that is taken by
 // something else is logged, and the collector goes unseen.
 func register[C prometheus.Collector](registerer prometheus.Registerer, log *zap.SugaredLogger, c C) C {
-	if registerer == nil {
-		return c
+	if err := prom.Register(registerer, &c); err != nil {
+		log.Warnw("metric not exported", "error", err)
 	}
-	err := registerer.Register(c)
-	if err == nil {
-		return c
-	}
-	if taken := (prometheus.AlreadyRegisteredError{}); errors.As(err, &taken) {
-		if existing, ok := taken.ExistingCollector.(C); ok {
-			return existing
-		}
-	}
-	log.Warnw("metric not registered", "error", err)
 	return c
 }
 

@@ -2,9 +2,10 @@ package route53
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/penstock-dev/penstock/internal/prom"
 )
 
 // metrics of a Backend. Several Backends with one registerer share them.
@@ -31,28 +32,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "penstock_route53_all_weights_zero", Help: "1 for each weighted set whose weights are all zero, which Route 53 serves equally.",
 		}, []string{"hosted_zone", "name", "type"}),
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	if err := errors.Join(register(registerer, &m.calls), register(registerer, &m.throttles), register(registerer, &m.pending), register(registerer, &m.allZero)); err != nil {
-		return m, fmt.Errorf("register metrics: %w", err)
-	}
-	return m, nil
-}
-
-// register registers a collector, or replaces it by the equal one that is registered already.
-func register[C prometheus.Collector](registerer prometheus.Registerer, collector *C) error {
-	err := registerer.Register(*collector)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, ok := already.ExistingCollector.(C); ok {
-			*collector = existing
-			return nil
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("collector: %w", err)
-	}
-	return nil
+	return m, errors.Join(prom.Register(registerer, &m.calls), prom.Register(registerer, &m.throttles),
+		prom.Register(registerer, &m.pending), prom.Register(registerer, &m.allZero))
 }
 
 // called counts one attempt.
