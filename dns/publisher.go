@@ -234,8 +234,10 @@ func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.Co
 		j.configMaps[cm.Name] = cm
 		j.world.wishes = append(j.world.wishes, wish)
 		wish.hosts, wish.err = HostsOf(j.world.ingress, desired.Service)
-		if err := p.readPrepared(ctx, j, wish); err != nil {
-			return false, err
+		if wish.err == nil {
+			if err := p.readPrepared(ctx, j, wish); err != nil {
+				return false, err
+			}
 		}
 	}
 	checkOverlap(j.world.wishes)
@@ -244,20 +246,20 @@ func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.Co
 
 // readPrepared reads the Ingress of a canary in split mode and checks that DNS can split at all.
 func (p *Publisher) readPrepared(ctx context.Context, j *job, w *wish) error {
-	if w.desired.Mode != state.Split || w.err != nil || !w.attach() {
+	if w.desired.Mode != state.Split || !w.attach() {
 		return nil
 	}
 	name := types.NamespacedName{Namespace: j.name.Namespace, Name: w.desired.CanaryIngress}
 	ingress, err := p.source.Ingress(ctx, name)
-	switch {
-	case apierrors.IsNotFound(err):
+	if apierrors.IsNotFound(err) {
 		w.err = fmt.Errorf("ingress %s, which the annotation penstock.dev/canary-ingress of the Canary names, does not exist: create it, or remove the annotation", name)
-	case err != nil:
-		return err
-	default:
-		w.prepared = ingress
-		w.err = CheckSplit(j.world.ingress, ingress, w.desired.Service)
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	w.prepared = ingress
+	w.err = CheckSplit(j.world.ingress, ingress, w.desired.Service)
 	return nil
 }
 

@@ -62,7 +62,7 @@ func planName(p *part, name string, in snapshot, external externalDNS) ([]step, 
 	}
 	held, heldSet, err := readClaim(in[at])
 	if len(want) == 0 && (held == nil || held.owner != p.owner) {
-		return nil, nil //nolint:nilerr // it is not, or no longer, the owner's, and so of no concern
+		return nil, nil // it is not, or no longer, the owner's, and so of no concern
 	}
 	switch {
 	case err != nil:

@@ -77,10 +77,11 @@ func recordSets(zone *hostedZone, r dns.Record) ([]wanted, error) {
 	}
 	w := wanted{key: k, set: &set}
 	ttl := r.TTL
+	if ttl == dns.DefaultTTL {
+		w.ttl = ttl
+	}
 	if ttl == 0 {
 		ttl = dns.DefaultTTL
-	} else if ttl == dns.DefaultTTL {
-		w.ttl = ttl
 	}
 	set.TTL = aws.Int64(int64(ttl / time.Second))
 	for _, target := range r.Targets {
