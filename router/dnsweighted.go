@@ -121,7 +121,9 @@ func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Pu
 		metrics: m,
 	}
 	if opts.Skipper.Warn == nil {
-		opts.Skipper.Warn = func(canary *flaggerv1.Canary, reason, message string) { r.events.warn(canary, Reason(reason), message) }
+		opts.Skipper.Warn = func(canary *flaggerv1.Canary, reason, message string) { //nolint:contextcheck // events have the base context
+			r.events.warn(canary, Reason(reason), message)
+		}
 	}
 	r.skipper = NewSkipper(ctx, kube, log, opts.Skipper)
 	return r

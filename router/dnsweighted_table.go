@@ -101,6 +101,7 @@ func (w wish) reported(phase flaggerv1.CanaryPhase) state.Weights {
 		if phase == flaggerv1.CanaryPhasePromoting {
 			return last
 		}
+	case idle, attaching, drained, detaching:
 	}
 	return allPrimary
 }

@@ -50,7 +50,7 @@ func (r *DNSWeighted) read(canary *flaggerv1.Canary) (wish, error) {
 	w.desired, w.observed, err = state.Read(cm)
 	if malformed := (*state.MalformedError)(nil); errors.As(err, &malformed) {
 		if malformed.Key == state.DesiredKey {
-			return wish{}, err //nolint:wrapcheck // it names the object, the key and the remedy
+			return wish{}, err // it names the object, the key and the remedy
 		}
 		r.warn(canary, ReasonAnswerMalformed, malformed.Error())
 	}
