@@ -81,12 +81,12 @@ func (p *Process) Write(write func() error) error {
 		return err
 	}
 	if fault != NoFault && fault != KillAfter && fault != TimeoutAfter {
-		return p.failure(fault)
+		return failure(fault)
 	}
 	if err := write(); err != nil {
 		return err
 	}
-	return p.failure(fault)
+	return failure(fault)
 }
 
 // next counts a write and returns the fault that it meets.
@@ -104,21 +104,16 @@ func (p *Process) next() (Fault, error) {
 	return p.fault, nil
 }
 
-func (p *Process) failure(fault Fault) error {
-	switch fault {
-	case KillBefore, KillAfter:
-		return ErrKilled
-	case Conflict:
-		return apierrors.NewConflict(schema.GroupResource{Resource: "objects"}, "object", errors.New("it was changed meanwhile"))
-	case Throttle:
-		return apierrors.NewTooManyRequests("slow down", 1)
-	case ServerError:
-		return apierrors.NewInternalError(errors.New("etcd has no leader"))
-	case TimeoutAfter:
-		return apierrors.NewTimeoutError("no answer in time", 1)
-	default:
-		return nil
-	}
+// failure is the error that the client gets, as the API would send it.
+func failure(fault Fault) error {
+	return map[Fault]error{
+		KillBefore:   ErrKilled,
+		KillAfter:    ErrKilled,
+		Conflict:     apierrors.NewConflict(schema.GroupResource{Resource: "objects"}, "object", errors.New("it was changed meanwhile")),
+		Throttle:     apierrors.NewTooManyRequests("slow down", 1),
+		ServerError:  apierrors.NewInternalError(errors.New("etcd has no leader")),
+		TimeoutAfter: apierrors.NewTimeoutError("no answer in time", 1),
+	}[fault]
 }
 
 // Client returns a clientset of the process over the objects that another one stores.
@@ -140,7 +135,7 @@ func (p *Process) Client(stored *fake.Clientset) *fake.Clientset {
 				return true, nil, ErrKilled
 			}
 			if down {
-				return true, nil, p.failure(ServerError)
+				return true, nil, failure(ServerError)
 			}
 			err := run()
 			return true, object, err
@@ -153,7 +148,7 @@ func (p *Process) Client(stored *fake.Clientset) *fake.Clientset {
 		down := p.down
 		p.mu.Unlock()
 		if down {
-			return true, nil, p.failure(ServerError)
+			return true, nil, failure(ServerError)
 		}
 		err := p.Write(run)
 		return true, object, err
