@@ -3,8 +3,9 @@ package flaggersim
 import (
 	"context"
 	"fmt"
-	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,10 +18,10 @@ import (
 
 // Subject is a router under test, in a world of its own for each case.
 type Subject struct {
-	// NewWorld returns a fresh cluster with the objects that the Canary needs.
-	NewWorld func(t *testing.T, canary *flaggerv1.Canary) *World
-	// Canary returns the Canary as a user would write it.
-	Canary func() *flaggerv1.Canary
+	// NewWorld returns a fresh cluster with the objects that the Canaries of these names need.
+	NewWorld func(t *testing.T, names ...string) *World
+	// Canary returns a Canary as a user would write it.
+	Canary func(name string) *flaggerv1.Canary
 	// DNS says that the canary is split in DNS, which can neither mirror nor match.
 	DNS bool
 }
@@ -29,81 +30,155 @@ type Subject struct {
 type World struct {
 	Clock *vclock.Clock
 	Kube  *fake.Clientset
-	// Start returns the router of a process that starts now and remembers nothing.
-	Start func(p *Process) router.Interface
-	// MayReach tells whether a user, whose resolver obeys the TTL and whose proxy polls as configured, may be sent to the canary now.
-	MayReach func() bool
-	// Share is the share of users that the canary gets once everything has arrived.
-	Share func() float64
+	// Start begins a process that remembers nothing. It returns what makes a router in it, as Flagger does on each tick.
+	Start func(p *Process) (newRouter func() router.Interface)
+	// MayReach tells whether a request, of a user whose resolver obeys the TTL and whose proxy polls as configured, or a copy of one, may
+	// be sent to a Canary's canary now.
+	MayReach func(name string) bool
+	// Shares is what a Canary's canary gets once everything has arrived.
+	Shares func(name string) Shares
 	// Written counts the writes of all processes to what is not in Kube, such as DNS.
 	Written func() int
 }
 
+// Shares says what part of the requests a canary gets.
+type Shares struct {
+	Users    float64 // of users who meet no condition of the analysis
+	Matching float64 // of users who meet one
+	Copies   float64 // mirrored, so that nobody sees the answer
+}
+
+// app is the name of the Canary where there is only one.
+const app = "app"
+
 // rollout is a whole canary, from the first tick to its end, in a world with processes that may die.
 type rollout struct {
-	t       *testing.T
-	world   *World
-	driver  *Driver
-	process *Process
-	router  router.Interface
-	down    bool // the canary has no pods
-	shares  []float64
-	stop    func()
+	t         *testing.T
+	world     *World
+	name      string
+	driver    *Driver
+	process   *Process
+	newRouter func() router.Interface
+	stop      func()
+
+	mu   sync.Mutex // guards the following: the goroutine of any Canary may move the clock
+	down bool       // the canary has no pods
+	seen []Shares
 }
 
 func begin(t *testing.T, s Subject, process *Process, change func(*flaggerv1.Canary)) *rollout {
 	t.Helper()
-	canary := s.Canary()
+	w := s.NewWorld(t, app)
+	return s.begin(t, w, app, process, w.Start(process), change)
+}
+
+// begin puts a Canary into a world, where a process runs already.
+func (s Subject) begin(t *testing.T, w *World, name string, process *Process, newRouter func() router.Interface, change func(*flaggerv1.Canary)) *rollout {
+	t.Helper()
+	canary := s.Canary(name)
 	if change != nil {
 		change(canary)
 	}
-	r := &rollout{t: t, world: s.NewWorld(t, canary), process: process, down: true}
-	r.router = r.world.Start(process)
-	r.driver = New(canary, func() router.Interface { return r.alive() }, Hooks{
-		ScaleFromZero: func(context.Context) error { r.down = false; return nil },
-		ScaleToZero:   func(context.Context) error { r.down = true; r.look(); return nil },
+	r := &rollout{t: t, world: w, name: name, process: process, newRouter: newRouter, down: true}
+	r.driver = New(canary, r.router, Hooks{
+		ScaleFromZero: func(context.Context) error { r.scale(false); return nil },
+		ScaleToZero:   func(context.Context) error { r.scale(true); return nil },
 		SaveStatus: func(flaggerv1.CanaryStatus) error {
 			return r.process.Write(func() error { return nil })
 		},
-	}, r.world.Clock)
-	r.stop = r.world.Clock.Every(time.Second, r.look)
+	}, w.Clock)
+	r.stop = w.Clock.Every(time.Second, r.look)
 	t.Cleanup(r.stop)
 	return r
 }
 
-// alive returns the router, of a new process if the last one was killed.
-func (r *rollout) alive() router.Interface {
+// router returns a router as a tick makes it, of a new process if the last one was killed.
+func (r *rollout) router() router.Interface {
 	if r.process.Dead() {
 		r.process = NewProcess(0, NoFault)
-		r.router = r.world.Start(r.process)
+		r.newRouter = r.world.Start(r.process)
 	}
-	return r.router
+	return r.newRouter()
 }
 
-// look checks what must hold at every moment, and notes the share.
+func (r *rollout) scale(down bool) {
+	r.mu.Lock()
+	r.down = down
+	r.mu.Unlock()
+	r.look()
+}
+
+// look checks what must hold at every moment, and notes the shares.
 func (r *rollout) look() {
-	if r.down && r.world.MayReach() {
-		r.t.Errorf("%v: the canary has no pods, and users may still be sent to it; phase %s", r.world.Clock.Now().Format(time.TimeOnly), r.driver.Phase())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down && r.world.MayReach(r.name) {
+		r.t.Errorf("%v: canary %s has no pods, and requests may still be sent to it", r.world.Clock.Now().Format(time.TimeOnly), r.name)
 		r.stop()
 	}
-	share := r.world.Share()
-	if n := len(r.shares); n == 0 || r.shares[n-1] != share {
-		r.shares = append(r.shares, share)
+	shares := r.world.Shares(r.name)
+	if n := len(r.seen); n == 0 || r.seen[n-1] != shares {
+		r.seen = append(r.seen, shares)
 	}
 }
 
-// release deploys a revision and runs until the canary ends.
-func (r *rollout) release(revision string, ticks int) flaggerv1.CanaryPhase {
+// share is what users get of the canary now.
+func (r *rollout) share() float64 { return r.world.Shares(r.name).Users }
+
+// users is the history of that share.
+func (r *rollout) users() []float64 {
+	return history(r.seen, func(s Shares) float64 { return s.Users })
+}
+
+// history returns one of the shares, each time that it changed.
+func history(seen []Shares, of func(Shares) float64) []float64 {
+	var out []float64
+	for _, s := range seen {
+		if n := len(out); n == 0 || out[n-1] != of(s) {
+			out = append(out, of(s))
+		}
+	}
+	return out
+}
+
+// initialize runs until the Canary takes part in traffic.
+func (r *rollout) initialize() {
 	r.t.Helper()
-	r.driver.Run(r.t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized))
-	r.driver.Release(revision)
-	begun := false
+	if !r.driver.Run(r.t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized)) {
+		r.t.Fatalf("phase %q, want Initialized; the last events: %s", r.driver.Phase(), last(r.driver.Events))
+	}
+}
+
+// release deploys a new revision and runs until the canary ends in a phase.
+func (r *rollout) release(want flaggerv1.CanaryPhase) {
+	r.t.Helper()
+	r.initialize()
+	r.driver.Release("2")
+	r.end(want)
+}
+
+// firstStep deploys a new revision and runs until the canary has its first share of 20 %.
+func (r *rollout) firstStep() {
+	r.t.Helper()
+	r.initialize()
+	r.driver.Release("2")
+	if !r.driver.Run(r.t.Context(), ticks, func() bool { return r.driver.Canary.Status.CanaryWeight == 20 }) {
+		r.t.Fatalf("canary weight %d, want 20; the last events: %s", r.driver.Canary.Status.CanaryWeight, last(r.driver.Events))
+	}
+}
+
+// end runs until a canary that has been released ends in a phase.
+func (r *rollout) end(want flaggerv1.CanaryPhase) {
+	r.t.Helper()
+	begun := r.driver.Phase() == flaggerv1.CanaryPhaseProgressing
 	r.driver.Run(r.t.Context(), ticks, func() bool {
 		ended := r.driver.In(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed)()
 		begun = begun || !ended && r.driver.Phase() != flaggerv1.CanaryPhaseInitialized
 		return begun && ended
 	})
-	return r.driver.Phase()
+	if phase := r.driver.Phase(); phase != want {
+		r.t.Fatalf("phase %s, want %s; the last events: %s", phase, want, last(r.driver.Events))
+	}
 }
 
 func (r *rollout) settle() {
@@ -119,34 +194,12 @@ const ticks = 400
 
 // Run runs the suite. Each property is a subtest.
 func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a helper
-	t.Run("ARolloutReachesItsEndThroughTheSharesThatWereSet", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), nil)
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Fatalf("phase %s, want Succeeded; the last events: %+v", phase, last(r.driver.Events))
-		}
-		r.settle()
-		if want := []float64{0, 0.2, 0.4, 0}; !reflect.DeepEqual(r.shares, want) {
-			t.Errorf("shares %v, want %v: no jump, and back to nothing", r.shares, want)
-		}
-	})
-	t.Run("StepwisePromotion", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), stepwise)
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Fatalf("phase %s, want Succeeded; the last events: %+v", phase, last(r.driver.Events))
-		}
-		if want := []float64{0, 0.2, 0.4, 0.1, 0}; !reflect.DeepEqual(r.shares, want) {
-			t.Errorf("shares %v, want %v", r.shares, want)
-		}
-	})
+	s.runStrategies(t)
 	t.Run("RollbackSendsOneAlert", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Hooks.Healthy = func(context.Context) bool { return r.driver.Weight < 40 }
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseFailed {
-			t.Fatalf("phase %s, want Failed; the last events: %+v", phase, last(r.driver.Events))
-		}
+		r.unhealthy()
+		r.release(flaggerv1.CanaryPhaseFailed)
 		alerts := 0
 		for _, a := range r.driver.Alerts {
 			if strings.Contains(a.Message, "threshold") {
@@ -160,28 +213,6 @@ func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a h
 			t.Errorf("the pre-rollout webhook was called %d times", r.driver.PreRollouts)
 		}
 	})
-	t.Run("BlueGreen", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), func(c *flaggerv1.Canary) {
-			c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight, c.Spec.Analysis.Iterations = 0, 0, 2
-		})
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Fatalf("phase %s, want Succeeded; the last events: %+v", phase, last(r.driver.Events))
-		}
-		if want := []float64{0, 1, 0}; !reflect.DeepEqual(r.shares, want) {
-			t.Errorf("shares %v, want %v", r.shares, want)
-		}
-	})
-	t.Run("SkipAnalysis", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), func(c *flaggerv1.Canary) { c.Spec.SkipAnalysis = true })
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Fatalf("phase %s, want Succeeded", phase)
-		}
-		if want := []float64{0}; !reflect.DeepEqual(r.shares, want) {
-			t.Errorf("shares %v, want none for the canary", r.shares)
-		}
-	})
 	t.Run("NewRevisionInMidCanary", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
@@ -191,20 +222,16 @@ func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a h
 			}
 			return true
 		}
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Fatalf("phase %s, want Succeeded; the last events: %+v", phase, last(r.driver.Events))
-		}
-		if n := len(r.shares); n < 5 || r.shares[n-1] != 0 {
-			t.Errorf("shares %v, want the new revision to begin again from nothing", r.shares)
+		r.release(flaggerv1.CanaryPhaseSucceeded)
+		if got, want := r.users(), []float64{0, 0.2, 0.4, 0, 0.2, 0.4, 0}; !slices.Equal(got, want) {
+			t.Errorf("shares %v, want %v: the new revision begins again from nothing", got, want)
 		}
 	})
 	t.Run("FailedPromotion", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
 		r.driver.Hooks.PrimaryFailed = func() bool { return r.driver.Phase() == flaggerv1.CanaryPhasePromoting }
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseFailed {
-			t.Fatalf("phase %s, want Failed; the last events: %+v", phase, last(r.driver.Events))
-		}
+		r.release(flaggerv1.CanaryPhaseFailed)
 		if got := r.driver.Canary.Status.CanaryWeight; got != 100 {
 			t.Errorf("the status says canary weight %d, want 100", got)
 		}
@@ -212,57 +239,50 @@ func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a h
 	t.Run("SuspendedInMidCanary", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Run(t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized))
-		r.driver.Release("2")
-		r.driver.Run(t.Context(), ticks, func() bool { return r.driver.Canary.Status.CanaryWeight == 20 })
+		r.firstStep()
 		r.driver.Canary.Spec.Suspend = true
 		r.driver.Run(t.Context(), 100, func() bool { return false })
-		if got := r.world.Share(); got != 0.2 {
+		if got := r.share(); got != 0.2 {
 			t.Errorf("a suspended canary has the share %v, want 0.2", got)
 		}
 		r.driver.Canary.Spec.Suspend = false
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Errorf("phase %s, want Succeeded", phase)
-		}
+		r.end(flaggerv1.CanaryPhaseSucceeded)
 	})
 	t.Run("DeletedInMidCanary", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true })
-		r.driver.Run(t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized))
-		r.driver.Release("2")
-		r.driver.Run(t.Context(), ticks, func() bool { return r.driver.Canary.Status.CanaryWeight == 40 })
+		r.firstStep()
 		if !r.driver.Delete(t.Context(), 100) {
 			t.Fatalf("the Canary hangs in deletion: %+v", last(r.driver.Events))
 		}
 		r.world.Clock.Sleep(time.Minute)
-		if r.world.MayReach() {
+		if r.world.MayReach(r.name) {
 			t.Error("a minute after deletion users may still be sent to the canary's Service")
 		}
-		if got := r.world.Share(); got != 0 {
+		if got := r.share(); got != 0 {
 			t.Errorf("after deletion the canary's Service has the share %v", got)
 		}
-		if err := r.alive().Finalize(r.driver.Canary); err != nil {
+		if err := r.router().Finalize(r.driver.Canary); err != nil {
 			t.Errorf("finalizing twice: %v", err)
 		}
 	})
 	t.Run("IdleAndRepeatedCallsWriteNothing", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Run(t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized))
+		r.initialize()
 		r.settle()
 		r.quiet("idle", func() { _ = r.driver.Tick(t.Context()) })
-		r.driver.Release("2")
-		r.driver.Run(t.Context(), ticks, func() bool { return r.driver.Canary.Status.CanaryWeight == 20 })
-		r.quiet("a repeated Reconcile", func() { r.must(r.router.Reconcile(r.driver.Canary)) })
-		r.quiet("a repeated SetRoutes", func() { r.must(r.router.SetRoutes(r.driver.Canary, 80, 20, false)) })
+		r.firstStep()
+		r.quiet("a repeated Reconcile", func() { r.must(r.router().Reconcile(r.driver.Canary)) })
+		r.quiet("a repeated SetRoutes", func() { r.must(r.router().SetRoutes(r.driver.Canary, 80, 20, false)) })
 	})
 	t.Run("WeightsThatMakeNoSense", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Run(t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized))
+		r.initialize()
 		r.quiet("refused weights", func() {
 			for _, pair := range [][2]int{{50, 60}, {-10, 110}, {0, 0}, {100, 100}, {1 << 40, 0}} {
-				if err := r.router.SetRoutes(r.driver.Canary, pair[0], pair[1], false); err == nil {
+				if err := r.router().SetRoutes(r.driver.Canary, pair[0], pair[1], false); err == nil {
 					t.Errorf("route weights %d/%d were accepted", pair[0], pair[1])
 				}
 			}
@@ -277,11 +297,11 @@ func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a h
 			"no rule for it":     func(c *flaggerv1.Canary) { c.Spec.Service.Name = "absent" },
 			"no analysis at all": func(c *flaggerv1.Canary) { c.Spec.Analysis = nil },
 		} {
-			canary := s.Canary()
+			canary := s.Canary(app)
 			change(canary)
-			w := s.NewWorld(t, s.Canary())
+			w := s.NewWorld(t, app)
 			process := NewProcess(0, NoFault)
-			err := w.Start(process).Reconcile(canary)
+			err := w.Start(process)().Reconcile(canary)
 			if (err == nil) != (canary.Spec.Analysis == nil) {
 				t.Errorf("%s: Reconcile returns %v", name, err)
 			}
@@ -295,56 +315,45 @@ func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a h
 		for _, fault := range []Fault{KillBefore, KillAfter, Conflict, Throttle, ServerError, TimeoutAfter} {
 			t.Run(fault.String(), func(t *testing.T) {
 				t.Parallel()
-				s.everyWrite(t, fault, nil)
+				s.everyWrite(t, fault, weighted, flaggerv1.CanaryPhaseSucceeded)
 			})
 		}
 	})
 	t.Run("EachWriteOfAStepwisePromotionMayBeTheLast", func(t *testing.T) {
 		t.Parallel()
-		s.everyWrite(t, KillAfter, stepwise)
+		s.everyWrite(t, KillAfter, stepwise, flaggerv1.CanaryPhaseSucceeded)
 	})
 	t.Run("TheAPIIsAwayForAWhile", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Run(t.Context(), 10, r.driver.In(flaggerv1.CanaryPhaseInitialized))
-		r.driver.Release("2")
-		r.driver.Run(t.Context(), ticks, func() bool { return r.driver.Canary.Status.CanaryWeight == 20 })
+		r.firstStep()
 		r.process.SetDown(true)
 		r.driver.Run(t.Context(), 30, func() bool { return false })
-		if got := r.world.Share(); got != 0.2 {
+		if got := r.share(); got != 0.2 {
 			t.Errorf("while the API was away the share became %v", got)
 		}
 		r.process.SetDown(false)
-		if phase := r.release("2", ticks); phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Errorf("phase %s, want Succeeded", phase)
-		}
+		r.end(flaggerv1.CanaryPhaseSucceeded)
 	})
 }
 
-func stepwise(c *flaggerv1.Canary) { c.Spec.Analysis.StepWeightPromotion = 30 }
-
 // everyWrite runs whole rollouts, each with another write that meets the fault, until a rollout has no such write any more.
-func (s Subject) everyWrite(t *testing.T, fault Fault, change func(*flaggerv1.Canary)) {
+func (s Subject) everyWrite(t *testing.T, fault Fault, st strategy, end flaggerv1.CanaryPhase) {
 	t.Helper()
-	for at := 1; ; at++ {
-		first := NewProcess(at, fault)
-		r := begin(t, s, first, change)
-		phase := r.release("2", ticks)
-		r.stop()
-		if phase != flaggerv1.CanaryPhaseSucceeded {
-			t.Fatalf("write %d %s: phase %s, want Succeeded; the last events: %+v", at, fault, phase, last(r.driver.Events))
-		}
-		for i, share := range r.shares {
-			if share != 0 && i > 0 && share < r.shares[i-1] && change == nil {
-				t.Errorf("write %d %s: shares %v fall in mid-canary", at, fault, r.shares)
+	for at, more := 1, true; more && !t.Failed(); at++ {
+		more = t.Run(fmt.Sprint(at), func(t *testing.T) {
+			first := NewProcess(at, fault)
+			r := begin(t, s, first, st.apply)
+			want := st.promoted
+			if end == flaggerv1.CanaryPhaseFailed {
+				r.unhealthy()
+				want = st.failed
 			}
-		}
-		if t.Failed() {
-			t.Fatalf("write %d %s", at, fault)
-		}
-		if first.Writes() < at {
-			return
-		}
+			r.release(end)
+			r.stop()
+			r.saw(want)
+			more = first.Writes() >= at
+		}) && more
 	}
 }
 
