@@ -416,7 +416,7 @@ func servedTTL(r Record, all []Record) time.Duration {
 func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.Observed {
 	o := state.Observed{
 		Generation: w.desired.Generation, Plan: m.plan, Change: m.change, TTLSeconds: int64((m.ttl + time.Second - 1) / time.Second),
-		Assumed: st.Assumed,
+		Assumed: st.Assumed, Warning: st.Warning,
 	}
 	if !m.inSyncSince.IsZero() {
 		since, at := m.inSyncSince, m.effectiveAt()
@@ -432,7 +432,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 	if refused {
 		err = errors.Join(w.err, err)
 	} else if w.err != nil {
-		o.Warning = w.err.Error()
+		o.Warning = join(o.Warning, w.err.Error())
 	}
 	for _, s := range steps {
 		if !slices.Contains(w.hosts, s.host) {

@@ -1,6 +1,7 @@
 package dns_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -518,4 +519,32 @@ func dnstestCheck(records []dns.Record) error {
 		return fmt.Errorf("records %+v, want the host's and a simple one for each kind of address", records)
 	}
 	return nil
+}
+
+// zeros is a backend that sees a name whose weights are all zero.
+type zeros struct{ dns.Backend }
+
+func (z zeros) Publish(ctx context.Context, publications ...dns.Publication) ([]dns.Status, error) {
+	statuses, err := z.Backend.Publish(ctx, publications...)
+	for i := range statuses {
+		statuses[i].Warning = "all weights are zero"
+	}
+	return statuses, err //nolint:wrapcheck // it is the backend
+}
+
+func TestWarningsOfTheBackendReachTheCanary(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB))
+	r.wish(state.Desired{Generation: 1, Mode: state.Shared, Weights: state.Weights{Primary: 100}})
+	p, err := dns.NewPublisher("east", dns.NewKubeSource(r.kube, r.clock), zeros{r.backend}, r.weight, nil, dns.PublisherOptions{Clock: r.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.publisher = p
+	if results := r.sync(); results[0].Status.Warning != "all weights are zero" {
+		t.Errorf("result %+v", results[0])
+	}
+	if o := r.observed(); o.Warning != "all weights are zero" || o.Error != "" {
+		t.Errorf("observed %+v", o)
+	}
 }

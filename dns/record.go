@@ -72,6 +72,8 @@ type Status struct {
 	Assumed bool
 	// Reason says, for people, what is being waited for; empty when InSync.
 	Reason string
+	// Warning says, for people, what stands in DNS as asked for and may still be wrong, such as a name whose weights are all zero.
+	Warning string
 	// Err is why this Publication was refused or could not be written; other Publications of the call are not touched by it.
 	Err error
 }

@@ -292,7 +292,7 @@ func (r *DNSWeighted) warnOf(canary *flaggerv1.Canary, w wish) {
 		r.warn(canary, ReasonRefused, w.observed.Error)
 	}
 	if w.observed.Warning != "" {
-		r.warn(canary, ReasonHeld, w.observed.Warning)
+		r.warn(canary, ReasonPublisher, w.observed.Warning)
 	}
 }
 

@@ -29,6 +29,8 @@ const (
 	ReasonRefused Reason = "DNSRefused"
 	// ReasonHeld: a change of the configuration is not followed before the canary is over.
 	ReasonHeld Reason = "DNSChangeHeld"
+	// ReasonPublisher: the cluster publisher warns of what it holds, or of what it sees in DNS.
+	ReasonPublisher Reason = "DNSPublisherWarning"
 	// ReasonReleased: a drain counts as done because an operator said so.
 	ReasonReleased Reason = "DNSDrainReleased"
 	// ReasonAnswerMalformed: the publisher's side of the ConfigMap cannot be read and counts as missing.

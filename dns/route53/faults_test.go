@@ -356,7 +356,9 @@ func TestMetrics(t *testing.T) {
 	r.seed(weighted(simple("www.example.com", types.RRTypeA, "192.0.2.9"), "west", 0))
 	r.aws.Inject(route53emulator.Fault{Kind: route53emulator.Throttled, Operation: route53emulator.ListResourceRecordSets})
 	p := publication(shop, a("www.example.com", 0, "192.0.2.1"))
-	r.must(p)
+	if status := r.must(p)[0]; !strings.Contains(status.Warning, "www.example.com A are zero") {
+		t.Errorf("warning %q", status.Warning)
+	}
 	want := `
 # HELP penstock_route53_all_weights_zero 1 for each weighted set whose weights are all zero, which Route 53 serves equally.
 # TYPE penstock_route53_all_weights_zero gauge
@@ -378,7 +380,9 @@ penstock_route53_throttles_total{operation="ListResourceRecordSets"} 1
 		t.Error(err)
 	}
 	r.settled(p)
-	r.settled(publication(shop, a("www.example.com", 3, "192.0.2.1")))
+	if status := r.settled(publication(shop, a("www.example.com", 3, "192.0.2.1"))); status.Warning != "" {
+		t.Errorf("warning %q, but east has 3", status.Warning)
+	}
 	if got := testutil.CollectAndCount(registry, "penstock_route53_all_weights_zero"); got != 0 {
 		t.Errorf("%d sets are all zero, want none: east has 3", got)
 	}

@@ -224,6 +224,19 @@ func resubmission(p *part) []types.Change {
 	return changes
 }
 
+// weightedSets returns the names and types of the weighted sets that the part has a member in.
+func (p *part) weightedSets() map[key]bool {
+	sets := map[key]bool{}
+	for name, want := range p.want {
+		for _, w := range want {
+			if w.id != "" {
+				sets[key{name: name, kind: w.kind}] = true
+			}
+		}
+	}
+	return sets
+}
+
 // allZero returns the weighted sets, by name and type, of which the part has a member and whose weights are all zero once
 // the part stands.
 func allZero(p *part, in snapshot) map[key]bool {

@@ -254,7 +254,7 @@ func (b *Backend) status(ctx context.Context, j *job) dns.Status {
 		m = &memory{}
 		b.memory[j.owner] = m
 	}
-	s := dns.Status{Change: j.awaited.String()}
+	s := dns.Status{Change: j.awaited.String(), Warning: b.zeroWarning(j)}
 	switch {
 	case j.err != nil:
 		s.Err = j.err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
@@ -372,6 +373,23 @@ func (b *Backend) applied(zone *hostedZone, j *job, id string) {
 			owned.set(j.owner.ingress, name, len(part.want[name]) > 0)
 		}
 	}
+}
+
+// zeroWarning names the weighted sets of a job whose weights are all zero, as they were last read; b.mu is held.
+func (b *Backend) zeroWarning(j *job) string {
+	var names []string
+	for zone, part := range j.parts {
+		for group := range part.weightedSets() {
+			if b.zero[zeroSet{zone.id, group}] {
+				names = append(names, fmt.Sprintf("%s %s", group.name, group.kind))
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("all weights of %s are zero, so Route 53 serves all its records equally: give one of the clusters a weight", strings.Join(slices.Compact(names), ", "))
 }
 
 // reportZero logs, once, and counts weighted sets whose weights are all zero: Route 53 serves their records equally.

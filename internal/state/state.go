@@ -100,7 +100,8 @@ type Observed struct {
 	Assumed bool `json:"assumed,omitempty"`
 	// Pending says for people what is being waited for.
 	Pending string `json:"pending,omitempty"`
-	// Warning says for people what is not followed until the canary has ended, such as a load balancer of another kind.
+	// Warning says for people what is not followed until the canary has ended, such as a load balancer of another kind, or what may be
+	// wrong in DNS.
 	Warning string `json:"warning,omitempty"`
 	// Error says for people why Generation cannot be done as it is.
 	Error string `json:"error,omitempty"`
