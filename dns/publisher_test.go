@@ -529,7 +529,7 @@ func (z zeros) Publish(ctx context.Context, publications ...dns.Publication) ([]
 	for i := range statuses {
 		statuses[i].Warning = "all weights are zero"
 	}
-	return statuses, err //nolint:wrapcheck // it is the backend
+	return statuses, err
 }
 
 func TestWarningsOfTheBackendReachTheCanary(t *testing.T) {
