@@ -157,6 +157,7 @@ type nameServer struct {
 	silent  bool
 	asked   map[string]int
 	apart   map[string]string // answers that another server would give
+	cnames  map[string]string // names that lead to the apex of another zone
 }
 
 func newNameServer(t *testing.T) *nameServer {
@@ -237,9 +238,18 @@ func (s *nameServer) ServeDNS(w mdns.ResponseWriter, req *mdns.Msg) {
 	case s.tcpOnly && !tcp:
 		reply.Truncated = true
 	case kind == "NS":
-		if slices.Contains(s.zones, name) {
+		owner := question.Name
+		if target, ok := s.cnames[name]; ok {
+			reply.Answer = append(reply.Answer, &mdns.CNAME{
+				Hdr: mdns.RR_Header{Name: owner, Rrtype: mdns.TypeCNAME, Class: mdns.ClassINET, Ttl: 5}, Target: mdns.Fqdn(target),
+			})
+			owner = mdns.Fqdn(target)
+		}
+		if owner != question.Name || slices.Contains(s.zones, name) {
 			for _, ns := range []string{"ns1.example.net.", "ns2.example.net."} {
-				reply.Answer = append(reply.Answer, &mdns.NS{Hdr: header(question), Ns: ns})
+				hdr := header(question)
+				hdr.Name = owner
+				reply.Answer = append(reply.Answer, &mdns.NS{Hdr: hdr, Ns: ns})
 			}
 		}
 	case strings.HasSuffix(name, ".example.net") && kind == "A":

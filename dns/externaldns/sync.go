@@ -98,7 +98,9 @@ func (b *Backend) recall(key owner, pub dns.Publication, p plan, written bool) p
 // stillGone adds what an earlier change took away and may not have been checked, without what has come back.
 func stillGone(earlier, later []absence, wanted []endpoint) []absence {
 	for _, a := range earlier {
-		back := slices.ContainsFunc(wanted, func(e endpoint) bool { return e.DNSName == a.name || slices.Contains(e.Targets, a.value) })
+		back := slices.ContainsFunc(wanted, func(e endpoint) bool {
+			return a.value == "" && e.DNSName == a.name || slices.Contains(e.Targets, a.value)
+		})
 		if !back && !slices.Contains(later, a) {
 			later = append(later, a)
 		}

@@ -309,3 +309,54 @@ func TestZeroOptions(t *testing.T) {
 		t.Errorf("nothing to publish: %v, error %v", statuses, err)
 	}
 }
+
+func TestWhatIsGoneIsAskedForAfterTheNextChangeToo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish(publication(attached(90, 10)...))
+	r.externalDNS(true)
+	r.settle(publication(attached(90, 10)...))
+	r.publish(publication(attached(100, 0)...))
+	heavier := attached(100, 0)
+	heavier[0].Weight = 80
+	r.publish(publication(heavier...))
+	r.externalDNS(true)
+	for range 20 {
+		if r.publish(publication(heavier...)).InSync {
+			t.Fatalf("in sync, although %v is still answered", r.server.records)
+		}
+		r.clock.Advance(5 * time.Second)
+	}
+}
+
+func TestAddressesOfOtherClustersAreNotMissed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish(publication(hostRecord(50)))
+	r.externalDNS(false)
+	r.settle(publication(hostRecord(50)))
+	moved := hostRecord(50)
+	moved.Targets = []string{"192.0.2.11"}
+	r.publish(publication(moved))
+	r.externalDNS(false)
+	r.server.set(func(s *nameServer) { // another cluster has the former address
+		s.records["www.example.com A"] = append(s.records["www.example.com A"], "192.0.2.10")
+	})
+	if took := r.settle(publication(moved)); took > window+5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestTheZoneOfAnAliasedHostIsItsOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.server.set(func(s *nameServer) { s.cnames = map[string]string{"www.example.com": "example.org"} })
+	cname := publication(dns.Record{Name: "www.example.com", Type: dns.CNAME, SetIdentifier: cluster, Weight: 50, Targets: []string{"example.org"}})
+	if status := r.publish(cname); status.Err != nil {
+		t.Fatalf("www.example.com is no apex: %v", status.Err)
+	}
+	r.externalDNS(false)
+	if took := r.settle(cname); took > window+5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
