@@ -35,8 +35,8 @@ func TestDemo(t *testing.T) {
 		},
 		"Split, reweighted": {
 			reason: "In split mode the shares are those of DNS alone, while cluster weights change in mid-canary.",
-			args:   "-steps 50 -mode split -reweight 30,70",
-			want:   []string{"east at 50 %", "record weight 30", "west promoted"},
+			args:   "-steps 20,50 -mode split -reweight 30,70",
+			want:   []string{"east at 20 %", "east at 50 %", "record weight 30", "west promoted"},
 		},
 		"Split that fails": {
 			reason: "A failing canary is taken out of DNS before it is stopped.",

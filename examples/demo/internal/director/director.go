@@ -139,7 +139,7 @@ func (d *Director) rounds(ctx context.Context, changed func(measure.Report)) err
 func (d *Director) turn(round int) []*site {
 	var active []*site
 	for i, s := range d.sites {
-		begins := i == 0 || d.sites[i-1].finished() || d.sites[i-1].canaryWeight() == d.opts.Steps[len(d.opts.Steps)-1]
+		begins := i == 0 || d.sites[i-1].finished() || d.sites[i-1].canaryWeight == d.opts.Steps[len(d.opts.Steps)-1]
 		if round > 0 && !s.finished() && (begins || s.started()) {
 			active = append(active, s)
 		}
@@ -179,7 +179,7 @@ func (d *Director) update(active []*site) {
 		case flaggerv1.CanaryPhaseFailed:
 			parts = append(parts, s.name+" rolled back")
 		default:
-			parts = append(parts, fmt.Sprintf("%s at %d %%", s.name, s.canaryWeight()))
+			parts = append(parts, fmt.Sprintf("%s at %d %%", s.name, s.canaryWeight))
 		}
 	}
 	title := strings.Join(parts, ", ")
@@ -194,7 +194,7 @@ func (d *Director) intention() ([]measure.ClusterState, measure.Shares) {
 	var clusters []measure.ClusterState
 	versions := map[string]*site{}
 	for _, s := range d.sites {
-		clusters = append(clusters, s.state(s.flagger.Phase(), s.canaryWeight()))
+		clusters = append(clusters, s.state(s.flagger.Phase(), s.canaryWeight))
 		versions[s.name] = s
 	}
 	return clusters, measure.Intend(clusters, func(cluster string) (primary, canary string) { return versions[cluster].versions() })

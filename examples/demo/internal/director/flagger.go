@@ -19,7 +19,7 @@ const tickInterval = 500 * time.Millisecond
 
 // newFlagger returns the driver that plays Flagger for the cluster's Canary, with a router that leaves publishing to the traffic controller.
 func (s *site) newFlagger(ctx context.Context) *flaggersim.Driver {
-	r := router.NewDNSWeighted(ctx, s.cluster.Kube, nil, zap.NewNop().Sugar(), router.DNSWeightedOptions{
+	s.router = router.NewDNSWeighted(ctx, s.cluster.Kube, nil, zap.NewNop().Sugar(), router.DNSWeightedOptions{
 		Skipper:      router.SkipperOptions{PollInterval: Poll, Settle: Settle},
 		PollInterval: controllerPause,
 		WaitMargin:   stepTimeout / 2,
@@ -39,26 +39,34 @@ func (s *site) newFlagger(ctx context.Context) *flaggersim.Driver {
 		},
 		Healthy: func(context.Context) bool { return s.healthy() },
 	}
-	return flaggersim.New(s.canary(), func() router.Interface { return r }, hooks, nil)
+	return flaggersim.New(s.canary(), func() router.Interface { return s.router }, hooks, nil)
 }
 
-// advance ticks until the Canary has made a step: another weight of its analysis, or its end. The first call begins the canary.
+// advance ticks until the Canary has made a step: another weight of its analysis is effective, or it has ended. The first call begins the
+// canary.
 func (s *site) advance(ctx context.Context) error {
-	before := s.canaryWeight()
 	s.flagger.Release(versionAfter)
-	for {
-		err := s.flagger.Tick(ctx)
-		if s.finished() || s.flagger.Phase() == flaggerv1.CanaryPhaseProgressing && s.canaryWeight() != before {
+	var tickErr error
+	for onTheWay := false; ; {
+		if !onTheWay {
+			tickErr = s.flagger.Tick(ctx)
+			// A split arrives by itself, and the tick that finds it there takes the next step at once: users had no time to be measured.
+			onTheWay = s.opts.Mode == Split && errors.Is(tickErr, router.ErrPending)
+		}
+		_, canary, _, err := s.router.GetRoutes(s.flagger.Canary)
+		switch progressing := s.flagger.Phase() == flaggerv1.CanaryPhaseProgressing; {
+		case s.finished():
+			s.canaryWeight = 0
+			return nil
+		case err == nil && progressing && canary != s.canaryWeight:
+			s.canaryWeight = canary
 			return nil
 		}
 		if waitErr := wait(ctx, tickInterval); waitErr != nil {
-			return fmt.Errorf("canary of cluster %s, phase %s: %w", s.name, s.flagger.Phase(), errors.Join(waitErr, err))
+			return fmt.Errorf("canary of cluster %s, phase %s: %w", s.name, s.flagger.Phase(), errors.Join(waitErr, tickErr, err))
 		}
 	}
 }
-
-// canaryWeight is that of the step that is done.
-func (s *site) canaryWeight() int { return s.flagger.Canary.Status.CanaryWeight }
 
 func (s *site) finished() bool {
 	return s.flagger.In(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed)()

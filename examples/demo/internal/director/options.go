@@ -26,7 +26,7 @@ const (
 	Poll   = 250 * time.Millisecond
 	Settle = 4 * Poll
 	// SyncDelay is how long a change of Route 53 is PENDING.
-	SyncDelay = time.Second
+	SyncDelay = time.Second / 2
 	// TTL is that of all records.
 	TTL = time.Second
 )

@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-dev/penstock/examples/demo/internal/measure"
 	"github.com/penstock-dev/penstock/examples/world"
 	"github.com/penstock-dev/penstock/internal/flaggersim"
+	"github.com/penstock-dev/penstock/router"
 	"github.com/penstock-dev/penstock/weights"
 )
 
@@ -52,9 +53,12 @@ type site struct {
 	promoted bool
 	dial     map[netip.Addr]string
 	ledger   *measure.Ledger
+	router   router.Interface
 	flagger  *flaggersim.Driver
-	seen     counts // of the new version, when Flagger last looked
-	stop     func() // ends the controller
+	// canaryWeight is that of the step that is effective. The Canary's status has it only of steps that were never on their way.
+	canaryWeight int
+	seen         counts // of the new version, when Flagger last looked
+	stop         func() // ends the controller
 
 	mu      sync.Mutex // guards what follows
 	weight  int        // the cluster weight in per cent
