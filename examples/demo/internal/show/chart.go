@@ -31,6 +31,7 @@ const style = `
   text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328; }
   .title { font-size: 17px; font-weight: 600; }
   .small { font-size: 12px; }
+  .tiny { font-size: 11px; }
   .soft { fill: #59636e; }
   .strip { fill: #eaeef2; }
   .strip.on { fill: #fff1c2; }
@@ -41,7 +42,9 @@ const style = `
   .grid { stroke: #59636e; stroke-opacity: 0.25; }
   .axis { stroke: #59636e; }
   .intended { fill: none; stroke: #1f2328; stroke-width: 1.6; stroke-dasharray: 6 4; }
-  .moving { fill: #1f2328; fill-opacity: 0.10; }
+  .halo { fill: none; stroke: #ffffff; stroke-opacity: 0.6; stroke-width: 4; }
+  .moving { fill: #1f2328; fill-opacity: 0.14; }
+  .sample { fill: #1f2328; fill-opacity: 0.14; stroke: #59636e; }
   @media (prefers-color-scheme: dark) {
     .paper { fill: #0d1117; stroke: #3d444d; }
     text { fill: #f0f6fc; }
@@ -55,7 +58,9 @@ const style = `
     .grid { stroke: #9198a1; }
     .axis { stroke: #9198a1; }
     .intended { stroke: #f0f6fc; }
+    .halo { stroke: #0d1117; }
     .moving { fill: #f0f6fc; }
+    .sample { fill: #f0f6fc; stroke: #9198a1; }
   }
 `
 
@@ -64,7 +69,7 @@ const style = `
 // or dark theme.
 func Chart(r measure.Report, title, subtitle string) string {
 	c := newCanvas(r)
-	height := c.bottom + 84
+	height := c.bottom + 104
 	c.printf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" role="img" aria-label="%s">`+"\n", chartWidth, height, escape(title))
 	c.printf("<style>%s</style>\n", style)
 	c.printf(`<rect class="paper" x="0.5" y="0.5" width="%d" height="%.0f" rx="8"/>`+"\n", chartWidth-1, height-1)
@@ -160,7 +165,11 @@ func (c *canvas) strips(r measure.Report) {
 			x, width := c.x(r.Stages[first].Start), c.x(until)-c.x(r.Stages[first].Start)
 			c.printf(`<rect class="strip%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="4"/>`+"\n", mood(state.Phase), x+1, y, max(width-2, 1), stripHeight)
 			c.text(x+width/2, y+17, "small", "middle", fit(state.Phase, width))
-			c.text(x+width/2, y+33, "small soft", "middle", fit(fmt.Sprintf("%d/%d · DNS %d", state.Primary, state.Canary, state.Record), width))
+			weights := fmt.Sprintf("%d/%d · DNS %d", state.Primary, state.Canary, state.Record)
+			if fit(weights, width) != weights {
+				weights = strings.Replace(weights, "DNS ", "", 1) // the legend says it too
+			}
+			c.text(x+width/2, y+33, "tiny soft", "middle", fit(weights, width))
 			first = next
 		}
 	}
@@ -268,7 +277,9 @@ func (c *canvas) intended(r measure.Report) {
 		for _, cell := range c.cells {
 			sum += s.Intended[cell]
 			if sum > drawn+1e-9 && sum < 1-1e-9 { // not the frame, and each border once
-				c.printf(`<path class="intended" d="M%.1f,%.1f H%.1f"/>`+"\n", c.x(s.Steady), c.y(sum), c.x(until))
+				for _, class := range []string{"halo", "intended"} { // or it were lost on some colour
+					c.printf(`<path class="%s" d="M%.1f,%.1f H%.1f"/>`+"\n", class, c.x(s.Steady), c.y(sum), c.x(until))
+				}
 				drawn = sum
 			}
 		}
@@ -313,7 +324,8 @@ func (c *canvas) legend() {
 		item(fmt.Sprintf(`<rect class="%s" x="%.1f" y="%.1f" width="16" height="12" rx="2"/>`, c.class(cell), x, y-10), cell.String())
 	}
 	item(fmt.Sprintf(`<path class="intended" d="M%.1f,%.1f h20"/>`, x-2, y-4), "intended")
-	item(fmt.Sprintf(`<rect class="moving" x="%.1f" y="%.1f" width="16" height="12" rx="2"/>`, x, y-10), "weights on their way (settling, INSYNC, TTL)")
+	item(fmt.Sprintf(`<rect class="sample" x="%.1f" y="%.1f" width="16" height="12" rx="2"/>`, x, y-10), "weights on their way (settling, INSYNC, TTL)")
+	c.text(left, y+22, "small soft", "", "Boxes: phase of the canary; route weights primary/canary · weight of the cluster's record in DNS")
 }
 
 func escape(text string) string {
