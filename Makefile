@@ -11,8 +11,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## shift real traffic between two clusters and two versions; DEMO="-fail" passes flags
-	cd examples && go run ./demo $(DEMO)
+demo: ## shift real traffic between two clusters and two versions and draw docs/demo.svg; DEMO="-fail" passes flags
+	cd examples && go run ./demo -svg $(CURDIR)/docs/demo.svg $(DEMO)
 
 .PHONY: test
 test: ## unit, golden, conformance and real-Skipper tests of every module
