@@ -44,26 +44,30 @@ func (s *Skipper) apply(w write) (changed bool, err error) {
 	}
 	mainFirst := w.main == nil || slices.ContainsFunc(wanted, func(suffix string) bool { return !slices.Contains(w.record.extras, suffix) })
 	w.record.extras = wanted
-
-	steps := []func(write) (bool, error){s.applyExtras, s.applyMain}
 	if mainFirst {
-		slices.Reverse(steps)
-	}
-	for _, step := range steps {
-		wrote, err := step(w)
+		listing := w // Flagger ends mirroring once GetRoutes says that requests are mirrored, so that is not said before they are
+		listing.record.mirrored = w.record.mirrored && w.main != nil && readRecord(w.main).mirrored
+		wrote, written, err := s.applyMain(listing)
 		if err != nil {
 			return changed, err
 		}
 		changed = changed || wrote
+		w.main, w.adopted = written, written
 	}
-	return changed, nil
+	wrote, err := s.applyExtras(w)
+	changed = changed || wrote
+	if err != nil {
+		return changed, err
+	}
+	wrote, _, err = s.applyMain(w)
+	return changed || wrote, err
 }
 
 func (s *Skipper) renderMain(w write) *networkingv1.Ingress {
 	return s.render(w.adopted, w.canary, w.plan.main, w.source, &w.record)
 }
 
-func (s *Skipper) applyMain(w write) (changed bool, err error) {
+func (s *Skipper) applyMain(w write) (changed bool, written *networkingv1.Ingress, err error) {
 	return s.put(w.main, s.renderMain(w))
 }
 
@@ -81,7 +85,7 @@ func (s *Skipper) applyExtras(w write) (changed bool, err error) {
 				return changed, refusal{err}
 			}
 		}
-		wrote, err := s.put(existing, s.render(existing, w.canary, g, w.source, nil))
+		wrote, _, err := s.put(existing, s.render(existing, w.canary, g, w.source, nil))
 		if err != nil {
 			return changed, err
 		}
@@ -90,24 +94,24 @@ func (s *Skipper) applyExtras(w write) (changed bool, err error) {
 	return changed, nil
 }
 
-// put creates or updates one Ingress, unless it is as it should be.
-func (s *Skipper) put(existing, wanted *networkingv1.Ingress) (changed bool, err error) {
+// put creates or updates one Ingress, unless it is as it should be, and returns it as it then is.
+func (s *Skipper) put(existing, wanted *networkingv1.Ingress) (changed bool, written *networkingv1.Ingress, err error) {
 	ctx, cancel := s.call()
 	defer cancel()
 	api := s.kube.NetworkingV1().Ingresses(wanted.Namespace)
 	switch {
 	case existing == nil:
-		if _, err := api.Create(ctx, wanted, metav1.CreateOptions{}); err != nil {
-			return false, fmt.Errorf("create ingress %s/%s: %w", wanted.Namespace, wanted.Name, err)
+		if written, err = api.Create(ctx, wanted, metav1.CreateOptions{}); err != nil {
+			return false, nil, fmt.Errorf("create ingress %s/%s: %w", wanted.Namespace, wanted.Name, err)
 		}
 	case equality.Semantic.DeepEqual(existing, wanted):
-		return false, nil
+		return false, existing, nil
 	default:
-		if _, err := api.Update(ctx, wanted, metav1.UpdateOptions{}); err != nil {
-			return false, fmt.Errorf("update ingress %s/%s: %w", wanted.Namespace, wanted.Name, err)
+		if written, err = api.Update(ctx, wanted, metav1.UpdateOptions{}); err != nil {
+			return false, nil, fmt.Errorf("update ingress %s/%s: %w", wanted.Namespace, wanted.Name, err)
 		}
 	}
-	return true, nil
+	return true, written, nil
 }
 
 func sameSpec(a, b networkingv1.IngressSpec) bool { return equality.Semantic.DeepEqual(a, b) }

@@ -113,11 +113,11 @@ func TestSkipperWritesInAnOrderThatIsAlwaysSafe(t *testing.T) {
 		want     []string
 	}{
 		"MirrorOn": {
-			"The canary Ingress lists what is made; no copy is made before somebody takes it.",
+			"The canary Ingress lists what is made; no copy is made before somebody takes it, and GetRoutes says so when all of it is made.",
 			"Mirror",
 			weights{Primary: 100},
 			weights{Primary: 100, Mirrored: true},
-			[]string{"update web-canary", "create web-canary--shadow", "create web-canary--mirror"},
+			[]string{"update web-canary", "create web-canary--shadow", "create web-canary--mirror", "update web-canary"},
 		},
 		"MirrorOff": {
 			"No copy is made after nobody takes it: it would be copied again.",
