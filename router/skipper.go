@@ -75,9 +75,10 @@ func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.Sugared
 }
 
 // Reconcile makes the generated Ingresses follow the apex Ingress and the Canary, at the weights that are set; it creates them
-// at 100/0, or in the middle of a canary at the weights in the Canary's status. A configuration that cannot work is an error
-// until the Canary is Initialized; later it is a warning, and what there is stays, because an error would keep Flagger from
-// rolling back. Nothing is done for a Canary that is being deleted.
+// at 100/0, or in the middle of a canary at the weights in the Canary's status. Weights that an earlier Canary of that name left are
+// not kept, because Flagger begins by scaling the canary down. A configuration that cannot work is an error until the Canary is
+// Initialized; later it is a warning, and what there is stays, because an error would keep Flagger from rolling back. Nothing is
+// done for a Canary that is being deleted.
 func (s *Skipper) Reconcile(canary *flaggerv1.Canary) error {
 	if beingDeleted(canary) {
 		return nil
@@ -153,8 +154,14 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 			s.warn(canary, "SkipperWeightsLost", fmt.Sprintf("%v; %d/%d is taken from the Canary's status", err, current.primary, current.canary))
 		}
 	}
-	if asked != nil && *asked != current {
+	before := current
+	switch {
+	case asked != nil:
 		current = *asked
+	case !initialized(canary) && w.record.setBefore(canary.CreationTimestamp.Time): // by an earlier Canary of that name
+		current = toPrimary // Flagger scales the canary down in this tick
+	}
+	if current != before {
 		w.record.since = s.now()
 	}
 	view, highest, err := readApex(apex, names, strategy)

@@ -37,6 +37,12 @@ func readRecord(main *networkingv1.Ingress) record {
 	return r
 }
 
+// setBefore tells whether routes were last set before a time.
+func (r record) setBefore(t time.Time) bool {
+	at, err := time.Parse(time.RFC3339Nano, r.since)
+	return err == nil && at.Before(t)
+}
+
 func (r record) write(annotations map[string]string) {
 	set(annotations, apexAnnotation, r.apex)
 	set(annotations, extrasAnnotation, strings.Join(r.extras, ","))

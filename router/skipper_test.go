@@ -380,6 +380,30 @@ func TestSkipperDoesNothingForACanaryThatIsBeingDeleted(t *testing.T) {
 	}
 }
 
+func TestSkipperForgetsTheWeightsOfAnEarlierCanary(t *testing.T) {
+	t.Parallel()
+	kube := fake.NewClientset(newIngress())
+	mustSet(t, reconciled(t, kube, newCanary()), newCanary(), 30, 70, false)
+	born := func(at time.Time) func(*flaggerv1.Canary) {
+		return func(c *flaggerv1.Canary) { c.CreationTimestamp = metav1.NewTime(at) }
+	}
+	for _, tc := range []struct {
+		reason string
+		canary *flaggerv1.Canary
+		want   weights
+	}{
+		{"It is as old as the weights.", newCanary(born(epoch)), weights{Primary: 30, Canary: 70}},
+		{"It is younger, but traffic depends on it.", newCanary(born(epoch.Add(time.Hour)), inPhase(flaggerv1.CanaryPhaseProgressing, 70)), weights{Primary: 30, Canary: 70}},
+		{"Flagger has scaled down what the weights lead to.", newCanary(born(epoch.Add(time.Hour))), weights{Primary: 100}},
+	} {
+		s := newSkipper(t, kube, router.SkipperOptions{})
+		mustReconcile(t, s, tc.canary)
+		if got := mustGet(t, s, tc.canary); got != tc.want {
+			t.Errorf("%s\nGetRoutes says %+v, want %+v", tc.reason, got, tc.want)
+		}
+	}
+}
+
 func TestSkipperSetOwnerRefs(t *testing.T) {
 	t.Parallel()
 	kube := fake.NewClientset(newIngress())
