@@ -3,13 +3,13 @@ package flaggersim
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/penstock-dev/penstock/internal/vclock"
@@ -24,6 +24,8 @@ type Subject struct {
 	Canary func(name string) *flaggerv1.Canary
 	// DNS says that the canary is split in DNS, which can neither mirror nor match.
 	DNS bool
+	// Made lists objects that the router makes for a Canary, as somebody else would make them.
+	Made []func(name string) metav1.Object
 }
 
 // World is one cluster: objects that last, and what users meet.
@@ -125,11 +127,6 @@ func (r *rollout) look() {
 // share is what users get of the canary now.
 func (r *rollout) share() float64 { return r.world.Shares(r.name).Users }
 
-// users is the history of that share.
-func (r *rollout) users() []float64 {
-	return history(r.seen, func(s Shares) float64 { return s.Users })
-}
-
 // history returns one of the shares, each time that it changed.
 func history(seen []Shares, of func(Shares) float64) []float64 {
 	var out []float64
@@ -162,8 +159,8 @@ func (r *rollout) firstStep() {
 	r.t.Helper()
 	r.initialize()
 	r.driver.Release("2")
-	if !r.driver.Run(r.t.Context(), ticks, func() bool { return r.driver.Canary.Status.CanaryWeight == 20 }) {
-		r.t.Fatalf("canary weight %d, want 20; the last events: %s", r.driver.Canary.Status.CanaryWeight, last(r.driver.Events))
+	if !r.driver.Run(r.t.Context(), ticks, func() bool { return r.share() == 0.2 }) {
+		r.t.Fatalf("the canary has the share %v, want 0.2; the last events: %s", r.share(), last(r.driver.Events))
 	}
 }
 
@@ -195,77 +192,10 @@ const ticks = 400
 // Run runs the suite. Each property is a subtest.
 func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a helper
 	s.runStrategies(t)
-	t.Run("RollbackSendsOneAlert", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.unhealthy()
-		r.release(flaggerv1.CanaryPhaseFailed)
-		alerts := 0
-		for _, a := range r.driver.Alerts {
-			if strings.Contains(a.Message, "threshold") {
-				alerts++
-			}
-		}
-		if alerts != 1 {
-			t.Errorf("%d alerts of one rollback, want 1: %+v", alerts, r.driver.Alerts)
-		}
-		if r.driver.PreRollouts > 2 {
-			t.Errorf("the pre-rollout webhook was called %d times", r.driver.PreRollouts)
-		}
-	})
-	t.Run("NewRevisionInMidCanary", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Hooks.Healthy = func(context.Context) bool {
-			if r.driver.Weight == 20 {
-				r.driver.Release("3")
-			}
-			return true
-		}
-		r.release(flaggerv1.CanaryPhaseSucceeded)
-		if got, want := r.users(), []float64{0, 0.2, 0.4, 0, 0.2, 0.4, 0}; !slices.Equal(got, want) {
-			t.Errorf("shares %v, want %v: the new revision begins again from nothing", got, want)
-		}
-	})
-	t.Run("FailedPromotion", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.driver.Hooks.PrimaryFailed = func() bool { return r.driver.Phase() == flaggerv1.CanaryPhasePromoting }
-		r.release(flaggerv1.CanaryPhaseFailed)
-		if got := r.driver.Canary.Status.CanaryWeight; got != 100 {
-			t.Errorf("the status says canary weight %d, want 100", got)
-		}
-	})
-	t.Run("SuspendedInMidCanary", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.firstStep()
-		r.driver.Canary.Spec.Suspend = true
-		r.driver.Run(t.Context(), 100, func() bool { return false })
-		if got := r.share(); got != 0.2 {
-			t.Errorf("a suspended canary has the share %v, want 0.2", got)
-		}
-		r.driver.Canary.Spec.Suspend = false
-		r.end(flaggerv1.CanaryPhaseSucceeded)
-	})
-	t.Run("DeletedInMidCanary", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true })
-		r.firstStep()
-		if !r.driver.Delete(t.Context(), 100) {
-			t.Fatalf("the Canary hangs in deletion: %+v", last(r.driver.Events))
-		}
-		r.world.Clock.Sleep(time.Minute)
-		if r.world.MayReach(r.name) {
-			t.Error("a minute after deletion users may still be sent to the canary's Service")
-		}
-		if got := r.share(); got != 0 {
-			t.Errorf("after deletion the canary's Service has the share %v", got)
-		}
-		if err := r.router().Finalize(r.driver.Canary); err != nil {
-			t.Errorf("finalizing twice: %v", err)
-		}
-	})
+	s.runTurns(t)
+	s.runFaults(t)
+	s.runDeletion(t)
+	s.runSharing(t)
 	t.Run("IdleAndRepeatedCallsWriteNothing", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, s, NewProcess(0, NoFault), nil)
@@ -310,51 +240,6 @@ func Run(t *testing.T, s Subject) { //nolint:thelper // it is the suite, not a h
 			}
 		}
 	})
-	t.Run("EachWriteMayFail", func(t *testing.T) {
-		t.Parallel()
-		for _, fault := range []Fault{KillBefore, KillAfter, Conflict, Throttle, ServerError, TimeoutAfter} {
-			t.Run(fault.String(), func(t *testing.T) {
-				t.Parallel()
-				s.everyWrite(t, fault, weighted, flaggerv1.CanaryPhaseSucceeded)
-			})
-		}
-	})
-	t.Run("EachWriteOfAStepwisePromotionMayBeTheLast", func(t *testing.T) {
-		t.Parallel()
-		s.everyWrite(t, KillAfter, stepwise, flaggerv1.CanaryPhaseSucceeded)
-	})
-	t.Run("TheAPIIsAwayForAWhile", func(t *testing.T) {
-		t.Parallel()
-		r := begin(t, s, NewProcess(0, NoFault), nil)
-		r.firstStep()
-		r.process.SetDown(true)
-		r.driver.Run(t.Context(), 30, func() bool { return false })
-		if got := r.share(); got != 0.2 {
-			t.Errorf("while the API was away the share became %v", got)
-		}
-		r.process.SetDown(false)
-		r.end(flaggerv1.CanaryPhaseSucceeded)
-	})
-}
-
-// everyWrite runs whole rollouts, each with another write that meets the fault, until a rollout has no such write any more.
-func (s Subject) everyWrite(t *testing.T, fault Fault, st strategy, end flaggerv1.CanaryPhase) {
-	t.Helper()
-	for at, more := 1, true; more && !t.Failed(); at++ {
-		more = t.Run(fmt.Sprint(at), func(t *testing.T) {
-			first := NewProcess(at, fault)
-			r := begin(t, s, first, st.apply)
-			want := st.promoted
-			if end == flaggerv1.CanaryPhaseFailed {
-				r.unhealthy()
-				want = st.failed
-			}
-			r.release(end)
-			r.stop()
-			r.saw(want)
-			more = first.Writes() >= at
-		}) && more
-	}
 }
 
 // quiet fails the test if something is written meanwhile.

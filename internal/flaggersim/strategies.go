@@ -13,7 +13,7 @@ import (
 // strategy is a way to release, and what the canary gets of the requests, each time that changes.
 type strategy struct {
 	name   string
-	change func(*flaggerv1.CanaryAnalysis)
+	change func(*flaggerv1.Canary)
 	// promoted is what is seen of a release that succeeds, failed of one whose checks fail as soon as anything reaches the canary.
 	promoted, failed histories
 	// field is what DNS alone cannot do; empty if it can.
@@ -29,36 +29,39 @@ func split(shares ...float64) histories {
 
 var (
 	weighted = strategy{
-		name: "Canary", change: func(*flaggerv1.CanaryAnalysis) {},
+		name: "Canary", change: func(*flaggerv1.Canary) {},
 		promoted: split(0, 0.2, 0.4, 0), failed: split(0, 0.2, 0),
 	}
 	stepwise = strategy{
-		name: "StepwisePromotion", change: func(a *flaggerv1.CanaryAnalysis) { a.StepWeightPromotion = 30 },
+		name: "StepwisePromotion", change: func(c *flaggerv1.Canary) { c.Spec.Analysis.StepWeightPromotion = 30 },
 		promoted: split(0, 0.2, 0.4, 0.1, 0), failed: split(0, 0.2, 0),
 	}
 	blueGreen = strategy{
-		name: "BlueGreen", change: func(a *flaggerv1.CanaryAnalysis) { a.StepWeight, a.MaxWeight, a.Iterations = 0, 0, 2 },
+		name: "BlueGreen", change: func(c *flaggerv1.Canary) {
+			c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight, c.Spec.Analysis.Iterations = 0, 0, 2
+		},
 		promoted: split(0, 1, 0), failed: split(0, 1, 0),
 	}
 	mirror = strategy{
 		name: "Mirror", field: "spec.analysis.mirror",
-		change:   func(a *flaggerv1.CanaryAnalysis) { a.Mirror, a.MirrorWeight = true, 50 },
+		change:   func(c *flaggerv1.Canary) { c.Spec.Analysis.Mirror, c.Spec.Analysis.MirrorWeight = true, 50 },
 		promoted: histories{users: []float64{0, 0.2, 0.4, 0}, matching: []float64{0, 0.2, 0.4, 0}, copies: []float64{0, 0.5, 0}},
 		failed:   histories{users: []float64{0}, matching: []float64{0}, copies: []float64{0, 0.5, 0}},
 	}
 	blueGreenMirror = strategy{
 		name: "BlueGreenMirror", field: "spec.analysis.mirror",
-		change:   func(a *flaggerv1.CanaryAnalysis) { blueGreen.change(a); mirror.change(a) },
+		change:   func(c *flaggerv1.Canary) { blueGreen.change(c); mirror.change(c) },
 		promoted: histories{users: []float64{0, 1, 0}, matching: []float64{0, 1, 0}, copies: []float64{0, 0.5, 0}},
 		failed:   mirror.failed,
 	}
 	// Two alternatives: a router that looks at the first alone, or sends everybody to the canary, is found out.
 	abTest = strategy{
 		name: "ABTest", field: "spec.analysis.match",
-		change: func(a *flaggerv1.CanaryAnalysis) {
-			blueGreen.change(a)
+		change: func(c *flaggerv1.Canary) {
+			blueGreen.change(c)
 			for _, header := range [][2]string{{"x-canary", "always"}, {"cookie", "canary=always"}} {
-				a.Match = append(a.Match, istiov1beta1.HTTPMatchRequest{Headers: map[string]istiov1alpha1.StringMatch{header[0]: {Exact: header[1]}}})
+				match := istiov1beta1.HTTPMatchRequest{Headers: map[string]istiov1alpha1.StringMatch{header[0]: {Exact: header[1]}}}
+				c.Spec.Analysis.Match = append(c.Spec.Analysis.Match, match)
 			}
 		},
 		promoted: histories{users: []float64{0}, matching: []float64{0, 1, 0}, copies: []float64{0}},
@@ -66,7 +69,19 @@ var (
 	}
 )
 
-func (st strategy) apply(c *flaggerv1.Canary) { st.change(c.Spec.Analysis) }
+// promote releases with success, fail without.
+func (st strategy) promote(r *rollout) {
+	r.t.Helper()
+	r.release(flaggerv1.CanaryPhaseSucceeded)
+	r.saw(st.promoted)
+}
+
+func (st strategy) fail(r *rollout) {
+	r.t.Helper()
+	r.driver.Hooks.Healthy = func(context.Context) bool { return r.world.Shares(r.name) == Shares{} }
+	r.release(flaggerv1.CanaryPhaseFailed)
+	r.saw(st.failed)
+}
 
 // runStrategies releases by every strategy, with and without success.
 func (s Subject) runStrategies(t *testing.T) {
@@ -78,21 +93,20 @@ func (s Subject) runStrategies(t *testing.T) {
 				s.refused(t, st)
 				return
 			}
-			r := begin(t, s, NewProcess(0, NoFault), st.apply)
-			r.release(flaggerv1.CanaryPhaseSucceeded)
-			r.settle()
-			r.saw(st.promoted)
-		})
-		if s.DNS && st.field != "" {
-			continue
-		}
-		t.Run(st.name+"RollsBack", func(t *testing.T) {
-			t.Parallel()
-			r := begin(t, s, NewProcess(0, NoFault), st.apply)
-			r.unhealthy()
-			r.release(flaggerv1.CanaryPhaseFailed)
-			r.settle()
-			r.saw(st.failed)
+			t.Run("Promoted", func(t *testing.T) {
+				t.Parallel()
+				r := begin(t, s, NewProcess(0, NoFault), st.change)
+				st.promote(r)
+				r.settle()
+				r.saw(st.promoted)
+			})
+			t.Run("RolledBack", func(t *testing.T) {
+				t.Parallel()
+				r := begin(t, s, NewProcess(0, NoFault), st.change)
+				st.fail(r)
+				r.settle()
+				r.saw(st.failed)
+			})
 		})
 	}
 }
@@ -100,7 +114,7 @@ func (s Subject) runStrategies(t *testing.T) {
 // refused checks that a router says no to what it cannot do: ignoring it would send every user to the canary.
 func (s Subject) refused(t *testing.T, st strategy) {
 	t.Helper()
-	r := begin(t, s, NewProcess(0, NoFault), st.apply)
+	r := begin(t, s, NewProcess(0, NoFault), st.change)
 	r.quiet("a strategy that is refused", func() {
 		err := r.driver.Tick(t.Context())
 		if err == nil || !strings.Contains(err.Error(), st.field) || !strings.Contains(err.Error(), r.name) {
@@ -111,7 +125,7 @@ func (s Subject) refused(t *testing.T, st strategy) {
 	// Asked for later, an error of Reconcile would keep Flagger from rolling back.
 	r = begin(t, s, NewProcess(0, NoFault), nil)
 	r.initialize()
-	st.apply(r.driver.Canary)
+	st.change(r.driver.Canary)
 	r.must(r.router().Reconcile(r.driver.Canary))
 	r.driver.Release("2")
 	r.driver.Run(t.Context(), 10, func() bool { return false })
@@ -121,11 +135,6 @@ func (s Subject) refused(t *testing.T, st strategy) {
 	r.driver.Hooks.Rollback = func() bool { return true }
 	r.end(flaggerv1.CanaryPhaseFailed)
 	r.saw(split(0))
-}
-
-// unhealthy makes the checks fail as soon as anything reaches the canary.
-func (r *rollout) unhealthy() {
-	r.driver.Hooks.Healthy = func(context.Context) bool { return r.world.Shares(r.name) == Shares{} }
 }
 
 // saw checks what the canary got.

@@ -34,6 +34,7 @@ const (
 func TestSkipper(t *testing.T) {
 	t.Parallel()
 	flaggersim.Run(t, flaggersim.Subject{
+		Made:   []func(string) metav1.Object{foreignIngress},
 		Canary: func(name string) *flaggerv1.Canary { return newCanary(name, nil) },
 		NewWorld: func(t *testing.T, names ...string) *flaggersim.World {
 			t.Helper()
@@ -56,6 +57,7 @@ func TestDNSWeightedShared(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			flaggersim.Run(t, flaggersim.Subject{
+				Made: []func(string) metav1.Object{foreignIngress, foreignConfigMap},
 				Canary: func(name string) *flaggerv1.Canary {
 					return newCanary(name, map[string]string{router.ExposureAnnotation: "50"})
 				},
@@ -77,7 +79,8 @@ func TestDNSWeightedSplit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			flaggersim.Run(t, flaggersim.Subject{
-				DNS: true,
+				DNS:  true,
+				Made: []func(string) metav1.Object{foreignConfigMap},
 				Canary: func(name string) *flaggerv1.Canary {
 					c := newCanary(name, map[string]string{router.CanaryIngressAnnotation: name + "-new"})
 					c.Spec.RevertOnDeletion = true
@@ -97,6 +100,16 @@ func TestDNSWeightedSplit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// foreignIngress has the name of the canary Ingress.
+func foreignIngress(name string) metav1.Object {
+	return newIngress(name+"-canary", "elsewhere", "elsewhere", primaryLB)
+}
+
+// foreignConfigMap has the name of the Canary's ConfigMap.
+func foreignConfigMap(name string) metav1.Object {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-penstock"}, Data: map[string]string{"desired": "peace"}}
 }
 
 func hostOf(name string) string { return name + ".example.com" }
