@@ -345,8 +345,8 @@ func (m memory) follow(from, to []Record, countWeights bool, opts PublisherOptio
 	next := memory{plan: plan, ttl: replacedTTL(from, to, countWeights), notBefore: m.notBefore}
 	switch {
 	case m.plan != planHash(from):
-		if slices.ContainsFunc(from, func(r Record) bool { return r.SetIdentifier == Primary || r.SetIdentifier == Canary }) {
-			next.ttl = max(next.ttl, DefaultTTL, opts.HostTTL)
+		if m.plan != "" || slices.ContainsFunc(from, func(r Record) bool { return r.SetIdentifier == Primary || r.SetIdentifier == Canary }) {
+			next.ttl = max(next.ttl, DefaultTTL, opts.HostTTL, opts.InnerTTL)
 		}
 		if at := m.effectiveAt(); at.After(next.notBefore) {
 			next.notBefore = at

@@ -70,15 +70,47 @@ func (a *asker) serversOf(ctx context.Context, m marker) ([]server, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := a.zone(ctx, m.name)
+	deeper, err := a.deeper(ctx, marked, m.name)
 	if err != nil {
 		return nil, err
 	}
-	if own.name != marked.name {
+	if deeper != "" {
 		return nil, fmt.Errorf("%s lies in zone %s, but %s in zone %s: what stands below a host must be in its zone; remove the deeper zone",
-			m.name, own.name, m.of, marked.name)
+			m.name, deeper, m.of, marked.name)
 	}
 	return marked.servers, nil
+}
+
+// deeper returns the zone below z in which a name lies; empty when it lies in z. It asks the servers of z: a resolver would remember that
+// the name does not exist yet, and where only resolvers may be asked, nothing is known.
+func (a *asker) deeper(ctx context.Context, z zone, name string) (string, error) {
+	if a.recursive {
+		return "", nil
+	}
+	if known, ok := a.knownZone("in " + name); ok {
+		return known.name, nil
+	}
+	errs := []error{fmt.Errorf("zone %s: %w: it has no servers", z.name, errUnanswered)}
+	for i, s := range z.servers {
+		if i == 0 {
+			errs = nil
+		}
+		reply, err := a.exchange(ctx, s, name, mdns.TypeNS)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		found := ""
+		for _, rr := range append(reply.Ns, reply.Answer...) {
+			ns, ok := rr.(*mdns.NS)
+			if ok && !strings.EqualFold(plain(ns.Hdr.Name), z.name) && mdns.IsSubDomain(mdns.Fqdn(z.name), ns.Hdr.Name) {
+				found = plain(ns.Hdr.Name)
+			}
+		}
+		a.know("in "+name, zone{name: found})
+		return found, nil
+	}
+	return "", errors.Join(errs...)
 }
 
 // zone finds the zone of a name: the closest name at or above it that has NS records.
@@ -190,14 +222,12 @@ func (a *asker) resolve(ctx context.Context, name string, kind uint16) ([]mdns.R
 	return nil, errors.Join(errs...)
 }
 
-// query sends one question, over TCP when the answer does not fit into UDP.
-func (a *asker) query(ctx context.Context, s server, name string, kind uint16) (*mdns.Msg, error) {
+// exchange sends one question, over TCP when the answer does not fit into UDP, and returns whatever is answered.
+func (a *asker) exchange(ctx context.Context, s server, name string, kind uint16) (reply *mdns.Msg, err error) {
 	question := new(mdns.Msg)
 	question.SetQuestion(mdns.Fqdn(name), kind)
 	question.RecursionDesired = s.recursive
 	question.SetEdns0(udpSize, false)
-	var reply *mdns.Msg
-	var err error
 	for range attempts {
 		udp := &mdns.Client{Timeout: a.timeout, UDPSize: udpSize}
 		reply, _, err = udp.ExchangeContext(ctx, question, s.address)
@@ -209,15 +239,22 @@ func (a *asker) query(ctx context.Context, s server, name string, kind uint16) (
 			break
 		}
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("%w from %s (%s) for %s: %w", errUnanswered, s.name, s.address, name, err)
-	case reply.Rcode != mdns.RcodeSuccess && reply.Rcode != mdns.RcodeNameError:
+	}
+	if reply.Rcode != mdns.RcodeSuccess && reply.Rcode != mdns.RcodeNameError {
 		return nil, fmt.Errorf("%w from %s (%s) for %s: %s", errUnanswered, s.name, s.address, name, mdns.RcodeToString[reply.Rcode])
-	case !s.recursive && !reply.Authoritative:
-		return nil, fmt.Errorf("%w from %s (%s) for %s: it is not an authority for the zone", errUnanswered, s.name, s.address, name)
 	}
 	return reply, nil
+}
+
+// query is exchange with one who must know.
+func (a *asker) query(ctx context.Context, s server, name string, kind uint16) (*mdns.Msg, error) {
+	reply, err := a.exchange(ctx, s, name, kind)
+	if err == nil && !s.recursive && !reply.Authoritative {
+		return nil, fmt.Errorf("%w from %s (%s) for %s: it is not an authority for the zone", errUnanswered, s.name, s.address, name)
+	}
+	return reply, err
 }
 
 // hasMarker returns an error unless a server answers with the marker.
@@ -244,25 +281,26 @@ func (a *asker) lacks(ctx context.Context, s server, gone absence) error {
 		return err
 	}
 	for _, rr := range reply.Answer {
-		value := ""
-		switch rr := rr.(type) {
-		case *mdns.CNAME:
-			if gone.kind != dns.CNAME {
-				continue
-			}
-		case *mdns.A:
-			value = rr.A.String()
-		case *mdns.AAAA:
-			value = rr.AAAA.String()
-		default:
-			continue
-		}
-		if value == gone.value {
-			return fmt.Errorf("%s (%s) still answers %s %s %s, which was deleted: external-dns must run with --policy=sync, since upsert-only keeps what should go",
-				s.name, s.address, gone.name, gone.kind, gone.value)
+		if strings.EqualFold(rr.Header().Name, mdns.Fqdn(gone.name)) && gone.is(rr) {
+			return fmt.Errorf("%s (%s) still answers %s, which was deleted: external-dns must run with --policy=sync, since upsert-only keeps what should go",
+				s.name, s.address, gone)
 		}
 	}
 	return nil
+}
+
+// is tells whether a record is what should be gone. A wildcard may give other answers in its place.
+func (a absence) is(rr mdns.RR) bool {
+	switch rr := rr.(type) {
+	case *mdns.CNAME:
+		target := plain(rr.Target)
+		return a.kind == dns.CNAME && (target == a.value || a.value == "" && markerTarget.MatchString(target))
+	case *mdns.A:
+		return a.kind == dns.A && rr.A.String() == a.value
+	case *mdns.AAAA:
+		return a.kind == dns.AAAA && rr.AAAA.String() == a.value
+	}
+	return false
 }
 
 func (a *asker) knownZone(name string) (zone, bool) {

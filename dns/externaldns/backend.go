@@ -133,11 +133,7 @@ func (b *Backend) Publish(ctx context.Context, publications ...dns.Publication) 
 func (b *Backend) publish(ctx context.Context, pub dns.Publication) dns.Status {
 	key := owner{pub.Cluster, pub.Ingress}
 	if len(pub.Records) == 0 {
-		if err := b.remove(ctx, pub); err != nil {
-			return dns.Status{Err: err}
-		}
-		b.forget(key)
-		return dns.Status{InSync: true, InSyncSince: b.opts.Clock.Now()}
+		return b.withdraw(ctx, key, pub)
 	}
 	for _, r := range pub.Records {
 		if r.TTL%time.Second != 0 {
@@ -157,12 +153,42 @@ func (b *Backend) publish(ctx context.Context, pub dns.Publication) dns.Status {
 	return b.follow(ctx, key, pub, p, written)
 }
 
+// withdraw deletes the DNSEndpoint, and tells how far external-dns is with what it held. Where the object is gone already, as it is soon
+// after its Ingress, this process remembers what that was.
+func (b *Backend) withdraw(ctx context.Context, key owner, pub dns.Publication) dns.Status {
+	held, found, err := b.remove(ctx, pub)
+	if err != nil {
+		return dns.Status{Err: err}
+	}
+	if !pub.Prove {
+		b.forget(key)
+		return dns.Status{InSync: true, InSyncSince: b.opts.Clock.Now()}
+	}
+	before := b.remembered(key)
+	p := plan{change: withdrawn}
+	switch {
+	case found:
+		p.gone = held.without(nil)
+	case before != nil && before.change == withdrawn:
+		p.gone = before.held.gone
+	case before != nil:
+		p.gone = before.held.without(nil)
+	case pub.Prior.InSync && pub.Prior.Change == withdrawn:
+	default:
+		return dns.Status{Reason: fmt.Sprintf("dnsendpoint %s is gone, and nobody remembers what it held, so nothing proves that name servers have forgotten it: "+
+			"look into the zone, and then tell so by the annotation that ends a drain", pub.Ingress)}
+	}
+	return b.follow(ctx, key, pub, p, found)
+}
+
 // refuse returns why new records cannot be published, as far as their zones show. Where a zone cannot be found out, the marker will tell
 // that nothing was published.
 func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []endpoint) error {
 	if b.opts.AssumeSyncAfter > 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
 	for _, r := range records {
 		if slices.ContainsFunc(current, func(e endpoint) bool { return e.DNSName == r.Name && e.RecordType == string(r.Type) }) {
 			continue
@@ -177,7 +203,10 @@ func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []en
 // refuseApex refuses a CNAME where it would stand beside a zone's SOA and NS records.
 // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#CNAMEFormat
 func (b *Backend) refuseApex(ctx context.Context, r dns.Record) error {
-	if _, alias := dns.LoadBalancerZone(r.Targets[0]); r.Type != dns.CNAME || alias {
+	if r.Type != dns.CNAME {
+		return nil
+	}
+	if _, alias := dns.LoadBalancerZone(r.Targets[0]); alias {
 		return nil
 	}
 	if zone, err := b.asker.zone(ctx, r.Name); err == nil && zone.name == r.Name {
@@ -197,8 +226,8 @@ func (b *Backend) refuseDeeper(ctx context.Context, r dns.Record) error {
 	if err != nil {
 		return nil //nolint:nilerr // nothing is known that would refuse it
 	}
-	if zone, err := b.asker.zone(ctx, r.Name); err == nil && zone.name != above.name {
-		return fmt.Errorf("%s would lie in zone %s, but host %s is in zone %s: remove the deeper zone", r.Name, zone.name, host, above.name)
+	if deeper, err := b.asker.deeper(ctx, above, r.Name); err == nil && deeper != "" {
+		return fmt.Errorf("%s would lie in zone %s, but host %s is in zone %s: remove the deeper zone", r.Name, deeper, host, above.name)
 	}
 	return nil
 }

@@ -11,13 +11,14 @@
 //	<cluster>._penstock.<N>  CNAME  <hash>.penstock.invalid   TTL 5
 //
 // Its hash is that of all records of N, and of the marker before it, so that it is another one after every change, also after one that was
-// taken back. The label ownedRecord makes external-dns put the marker and the records of N into one change batch, which Route 53 applies
+// taken back. The first one's is that of the time. The label ownedRecord makes external-dns put the marker and the records of N into one change batch, which Route 53 applies
 // completely or not at all. N is in sync when every authoritative server of its zone answered with the current hash, in all checks
 // over [Options.Window].
 //
 // A marker says that a batch was applied. It lies when external-dns leaves out a part, which it does when it runs with
 // --policy=upsert-only: it then deletes nothing. So checks also ask for what should have gone: markers of names without records, and
-// addresses that a name no longer has.
+// addresses and hostnames that a name no longer has. The annotation penstock.dev/deleted remembers them. When nothing is published any more, they
+// are all the evidence there is.
 //
 // The files follow a call: backend.go (what is asked for), endpoint.go (pure: records as endpoints, and markers), object.go (the
 // DNSEndpoint), sync.go (how far it is), authority.go (who is asked, and what is answered).

@@ -1,7 +1,6 @@
 package externaldns
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -52,6 +51,9 @@ const (
 	markerZone  = ".penstock.invalid"
 	// markerTTL is short, since resolvers may be asked for the marker.
 	markerTTL = 5 * time.Second
+	// maxMarker leaves room for the "cname-" before the TXT record of external-dns' registry.
+	// https://kubernetes-sigs.github.io/external-dns/v0.21.0/docs/registry/txt/
+	maxMarker = 253 - len("cname-")
 )
 
 var markerTarget = regexp.MustCompile(`^[0-9a-f]{32}\.penstock\.invalid$`)
@@ -87,6 +89,9 @@ func recordOf(e endpoint) (dns.Record, error) {
 	}
 	weighted := false
 	var errs []error
+	if single := e.SetIdentifier != "" || r.Type == dns.CNAME; len(e.Targets) == 0 || single && len(e.Targets) > 1 || slices.Contains(e.Targets, "") {
+		errs = append(errs, fmt.Errorf("%d targets %q: a weighted record and a CNAME have one, others at least one", len(e.Targets), e.Targets))
+	}
 	for _, p := range e.ProviderSpecific {
 		var err error
 		switch p.Name {
@@ -136,8 +141,10 @@ type marker struct {
 type plan struct {
 	endpoints []endpoint // the records, then their markers
 	markers   []marker
-	// gone are the questions that nobody should answer any more as before.
+	// gone are answers that name servers should not give any more, of this change and of earlier ones that are not known to be in sync.
 	gone []absence
+	// fresh says that a marker has a name that none had before.
+	fresh bool
 	// change identifies the plan: it is another one after every change.
 	change string
 }
@@ -146,14 +153,21 @@ type plan struct {
 type absence struct {
 	name  string
 	kind  dns.RecordType
-	value string // empty: any
+	value string // empty: any marker
 }
 
-// newPlan returns what a DNSEndpoint that holds current should hold, so that records are published. A marker stays as it is while the
-// records that it vouches for do.
-func newPlan(cluster string, records []dns.Record, current []endpoint) (plan, error) {
+// held is what a DNSEndpoint holds, and which of the answers that it should make go away may still be given.
+type held struct {
+	endpoints []endpoint
+	gone      []absence
+	proven    bool // that they are gone is known
+}
+
+// newPlan returns what a DNSEndpoint that holds something should hold, so that records are published. A marker stays as it is while the
+// records that it vouches for do; one that begins anew is like none before, for which seed is made.
+func newPlan(cluster string, records []dns.Record, current held, seed string) (plan, error) {
 	before, old := map[string][]endpoint{}, map[string]endpoint{}
-	for _, e := range current {
+	for _, e := range current.endpoints {
 		if e.isMarker() {
 			old[e.Labels[ownedRecordLabel]] = e
 		} else {
@@ -172,33 +186,48 @@ func newPlan(cluster string, records []dns.Record, current []endpoint) (plan, er
 		p.endpoints = append(p.endpoints, e)
 	}
 	for _, name := range names {
-		m, err := newMarker(cluster, name, wanted[name], before[name], old[name])
+		m, err := newMarker(cluster, name, wanted[name], before[name], old[name], seed)
 		if err != nil {
 			return plan{}, err
 		}
+		p.fresh = p.fresh || old[name].DNSName != m.name
 		p.markers = append(p.markers, m)
 		p.endpoints = append(p.endpoints, endpoint{
 			DNSName: m.name, Targets: []string{m.target}, RecordType: string(dns.CNAME),
 			RecordTTL: int64(markerTTL / time.Second), Labels: map[string]string{ownedRecordLabel: name},
 		})
 	}
-	p.gone = absences(cluster, current, p.endpoints)
-	var all strings.Builder
-	for _, m := range p.markers {
-		all.WriteString(m.name + " " + m.target + "\n")
+	p.gone = current.gone
+	if !reflect.DeepEqual(p.endpoints, current.endpoints) {
+		p.gone = current.without(p.endpoints)
 	}
-	sum := sha256.Sum256([]byte(all.String()))
-	p.change = hex.EncodeToString(sum[:16])
+	p.change = changeOf(p.endpoints)
 	return p, nil
 }
 
-func newMarker(cluster, name string, wanted, before []endpoint, old endpoint) (marker, error) {
+// changeOf identifies what stands in a DNSEndpoint, by its markers.
+func changeOf(endpoints []endpoint) string {
+	var all strings.Builder
+	for _, e := range endpoints {
+		if e.isMarker() {
+			all.WriteString(e.DNSName + " " + strings.Join(e.Targets, " ") + "\n")
+		}
+	}
+	sum := sha256.Sum256([]byte(all.String()))
+	return hex.EncodeToString(sum[:16])
+}
+
+func newMarker(cluster, name string, wanted, before []endpoint, old endpoint, seed string) (marker, error) {
 	markerName, err := dns.Below(cluster, markerLabel, name)
 	if err != nil {
 		return marker{}, fmt.Errorf("the convergence marker of %s: %w", name, err)
 	}
+	if len(markerName) > maxMarker {
+		return marker{}, fmt.Errorf("the convergence marker of %s: %s is %d characters long, and external-dns needs room for a prefix of its TXT record: at most %d; "+
+			"shorten the host or the cluster's name", name, markerName, len(markerName), maxMarker)
+	}
 	m := marker{name: markerName, of: name}
-	previous := ""
+	previous := seed // what was there before may be in DNS still, or again
 	if old.marks(name, markerName) {
 		previous = old.Targets[0]
 		if reflect.DeepEqual(wanted, before) {
@@ -215,38 +244,72 @@ func newMarker(cluster, name string, wanted, before []endpoint, old endpoint) (m
 	return m, nil
 }
 
-// absences returns what current makes name servers answer, and wanted does not.
-func absences(cluster string, current, wanted []endpoint) []absence {
-	still := map[string]bool{}
+// without returns the answers that must go away when wanted takes the place of what is held.
+func (h held) without(wanted []endpoint) []absence {
+	still := map[absence]bool{}
 	for _, e := range wanted {
-		still[e.DNSName] = still[e.DNSName] || e.isMarker()
-		for _, target := range e.Targets {
-			still[target] = true // also where another name leads to it
+		for _, a := range e.answers() {
+			still[a] = true
 		}
 	}
+	var candidates []absence
+	if !h.proven {
+		candidates = slices.Clone(h.gone)
+	}
+	for _, e := range h.endpoints {
+		candidates = append(candidates, e.answers()...)
+	}
 	var gone []absence
-	for _, e := range current {
-		for _, a := range e.answers(cluster) {
-			if !still[cmp.Or(a.value, a.name)] && !slices.Contains(gone, a) {
-				gone = append(gone, a)
-			}
+	for _, a := range candidates {
+		if !still[a] && !slices.Contains(gone, a) {
+			gone = append(gone, a)
 		}
 	}
 	return gone
 }
 
-// answers returns those answers that e alone can cause: that a marker exists, and the addresses of a name that only this cluster has.
-func (e endpoint) answers(cluster string) []absence {
+// answers returns those answers that e alone can cause: that a marker exists, and what a name says that only this cluster has. What an
+// alias answers is not known.
+func (e endpoint) answers() []absence {
 	if e.isMarker() {
 		return []absence{{name: e.DNSName, kind: dns.CNAME}}
 	}
 	alias := slices.ContainsFunc(e.ProviderSpecific, func(p property) bool { return p.Name == propertyAlias })
-	if kind := dns.RecordType(e.RecordType); e.SetIdentifier == cluster || alias || kind != dns.A && kind != dns.AAAA {
+	if _, below := dns.Above(e.DNSName); !below || alias {
 		return nil
 	}
 	answers := make([]absence, 0, len(e.Targets))
 	for _, target := range e.Targets {
-		answers = append(answers, absence{e.DNSName, dns.RecordType(e.RecordType), target})
+		if _, elb := dns.LoadBalancerZone(target); !elb {
+			answers = append(answers, absence{e.DNSName, dns.RecordType(e.RecordType), target})
+		}
 	}
 	return answers
+}
+
+// String is the form of an absence in an annotation.
+func (a absence) String() string {
+	return strings.TrimSpace(a.name + " " + string(a.kind) + " " + a.value)
+}
+
+// parseAbsences reads what an annotation says. What somebody else wrote there is no absence.
+func parseAbsences(text string) []absence {
+	var all []absence
+	for line := range strings.Lines(text) {
+		switch f := strings.Fields(line); len(f) {
+		case 2:
+			all = append(all, absence{name: f[0], kind: dns.RecordType(f[1])})
+		case 3:
+			all = append(all, absence{f[0], dns.RecordType(f[1]), f[2]})
+		}
+	}
+	return all
+}
+
+func formatAbsences(all []absence) string {
+	lines := make([]string, 0, len(all))
+	for _, a := range all {
+		lines = append(lines, a.String())
+	}
+	return strings.Join(lines, "\n")
 }

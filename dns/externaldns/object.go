@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,11 +24,13 @@ var Resource = schema.GroupVersionResource{Group: "externaldns.k8s.io", Version:
 
 const kind = "DNSEndpoint"
 
-// An object with ManagedByLabel is ours; ClusterAnnotation names the cluster whose records it holds.
+// An object with ManagedByLabel is ours; ClusterAnnotation names the cluster whose records it holds, and DeletedAnnotation, one a line, the
+// answers that must be gone before its last change is in sync.
 const (
 	ManagedByLabel    = "app.kubernetes.io/managed-by"
 	managedBy         = "penstock"
 	ClusterAnnotation = "penstock.dev/cluster"
+	DeletedAnnotation = "penstock.dev/deleted"
 )
 
 // errLeaving says that an object is on its way out, and nothing can be written into it.
@@ -76,7 +79,12 @@ func fill(object *unstructured.Unstructured, pub dns.Publication, p plan) error 
 	object.SetNamespace(pub.Ingress.Namespace)
 	object.SetName(pub.Ingress.Name)
 	object.SetLabels(with(object.GetLabels(), ManagedByLabel, managedBy))
-	object.SetAnnotations(with(object.GetAnnotations(), ClusterAnnotation, pub.Cluster))
+	annotations := with(object.GetAnnotations(), ClusterAnnotation, pub.Cluster)
+	delete(annotations, DeletedAnnotation)
+	if len(p.gone) > 0 {
+		annotations[DeletedAnnotation] = formatAbsences(p.gone)
+	}
+	object.SetAnnotations(annotations)
 	controller := true
 	object.SetOwnerReferences([]metav1.OwnerReference{{
 		APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: pub.Ingress.Name, UID: pub.IngressUID, Controller: &controller,
@@ -105,11 +113,11 @@ func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, writt
 		if !exists {
 			object = &unstructured.Unstructured{Object: map[string]any{}}
 		}
-		current, err := endpointsOf(object)
+		current, err := b.held(pub, object)
 		if err != nil {
 			return err
 		}
-		if p, err = newPlan(pub.Cluster, pub.Records, current); err != nil {
+		if p, err = newPlan(pub.Cluster, pub.Records, current, b.opts.Clock.Now().UTC().Format(time.RFC3339Nano)); err != nil {
 			return err
 		}
 		before := object.DeepCopy()
@@ -122,7 +130,7 @@ func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, writt
 		if before.GetDeletionTimestamp() != nil {
 			return fmt.Errorf("dnsendpoint %s: %w", pub.Ingress, errLeaving)
 		}
-		if err := b.refuse(ctx, pub.Records, current); err != nil {
+		if err := b.refuse(ctx, pub.Records, current.endpoints); err != nil {
 			return err
 		}
 		written = true
@@ -159,12 +167,34 @@ func (b *Backend) put(ctx context.Context, object *unstructured.Unstructured, ex
 	return nil
 }
 
-// remove deletes the DNSEndpoint of an Ingress, if it is ours and that of the cluster, as it was read.
-func (b *Backend) remove(ctx context.Context, pub dns.Publication) error {
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+// held returns what a DNSEndpoint holds, and whether this process knows that it is in sync.
+func (b *Backend) held(pub dns.Publication, object *unstructured.Unstructured) (held, error) {
+	endpoints, err := endpointsOf(object)
+	if err != nil {
+		return held{}, err
+	}
+	h := held{endpoints: endpoints, gone: parseAbsences(object.GetAnnotations()[DeletedAnnotation])}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.progress[owner{pub.Cluster, pub.Ingress}]
+	h.proven = before != nil && before.change == changeOf(endpoints) && !before.inSync.IsZero() && !before.granted
+	return h, nil
+}
+
+// remove deletes the DNSEndpoint of an Ingress, if it is ours and that of the cluster, as it was read, and returns what it held; found
+// is false when there was none.
+func (b *Backend) remove(ctx context.Context, pub dns.Publication) (h held, found bool, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		object, _, err := b.get(ctx, pub.Ingress)
-		if err != nil || object == nil || object.GetDeletionTimestamp() != nil || object.GetAnnotations()[ClusterAnnotation] != pub.Cluster {
+		if err != nil || object == nil || object.GetAnnotations()[ClusterAnnotation] != pub.Cluster {
 			return err
+		}
+		if h, err = b.held(pub, object); err != nil {
+			return err
+		}
+		found = true
+		if object.GetDeletionTimestamp() != nil {
+			return nil
 		}
 		uid, version := object.GetUID(), object.GetResourceVersion()
 		err = b.kube.Resource(Resource).Namespace(pub.Ingress.Namespace).Delete(ctx, pub.Ingress.Name, metav1.DeleteOptions{
@@ -174,7 +204,7 @@ func (b *Backend) remove(ctx context.Context, pub dns.Publication) error {
 		return err //nolint:wrapcheck // it is below
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete dnsendpoint %s: %w", pub.Ingress, err)
+		return held{}, false, fmt.Errorf("delete dnsendpoint %s: %w", pub.Ingress, err)
 	}
-	return nil
+	return h, found, nil
 }

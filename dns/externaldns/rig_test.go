@@ -54,7 +54,7 @@ func newRig(t *testing.T, objects ...runtime.Object) *rig {
 	r := &rig{t: t, clock: vclock.New(begin), server: newNameServer(t)}
 	r.kube = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
 		map[schema.GroupVersionResource]string{externaldns.Resource: "DNSEndpointList"}, objects...)
-	r.opts = externaldns.Options{Clock: r.clock, Resolvers: []string{r.server.address}}
+	r.opts = externaldns.Options{Clock: r.clock}
 	r.restart()
 	return r
 }
@@ -62,6 +62,10 @@ func newRig(t *testing.T, objects ...runtime.Object) *rig {
 // restart is what a new process begins with: nothing but what it can read.
 func (r *rig) restart() {
 	r.backend = externaldns.New(r.kube, zaptest.NewLogger(r.t).Sugar(), r.opts)
+	if len(r.opts.Resolvers) == 0 {
+		_, port, _ := strings.Cut(r.server.address, ":")
+		r.backend.Authorities(port, r.server.address)
+	}
 }
 
 func publication(records ...dns.Record) dns.Publication {
@@ -149,7 +153,7 @@ type nameServer struct {
 
 	mu      sync.Mutex // guards the following
 	records map[string][]string
-	turn    int
+	turns   map[string]int // by question
 	zones   []string
 	rcode   int
 	lame    bool
@@ -162,7 +166,7 @@ type nameServer struct {
 
 func newNameServer(t *testing.T) *nameServer {
 	t.Helper()
-	s := &nameServer{t: t, records: map[string][]string{}, zones: []string{"example.com"}, asked: map[string]int{}}
+	s := &nameServer{t: t, records: map[string][]string{}, turns: map[string]int{}, zones: []string{"example.com"}, asked: map[string]int{}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +241,11 @@ func (s *nameServer) ServeDNS(w mdns.ResponseWriter, req *mdns.Msg) {
 		reply.Rcode = s.rcode
 	case s.tcpOnly && !tcp:
 		reply.Truncated = true
+	case !req.RecursionDesired && s.delegated(name) != "":
+		reply.Authoritative = false
+		reply.Ns = append(reply.Ns, &mdns.NS{
+			Hdr: mdns.RR_Header{Name: mdns.Fqdn(s.delegated(name)), Rrtype: mdns.TypeNS, Class: mdns.ClassINET, Ttl: 5}, Ns: "ns.example.org.",
+		})
 	case kind == "NS":
 		owner := question.Name
 		if target, ok := s.cnames[name]; ok {
@@ -260,13 +269,23 @@ func (s *nameServer) ServeDNS(w mdns.ResponseWriter, req *mdns.Msg) {
 			values = []string{other}
 		}
 		if len(values) > 0 {
-			s.turn++
-			reply.Answer = append(reply.Answer, answer(question, values[s.turn%len(values)]))
+			s.turns[name+kind]++
+			reply.Answer = append(reply.Answer, answer(question, values[s.turns[name+kind]%len(values)]))
 		}
 	}
 	if err := w.WriteMsg(reply); err != nil {
 		s.t.Logf("answer %s: %v", name, err)
 	}
+}
+
+// delegated returns the zone below example.com in which a name lies; its own servers are others.
+func (s *nameServer) delegated(name string) string {
+	for _, zone := range s.zones {
+		if zone != "example.com" && mdns.IsSubDomain(mdns.Fqdn(zone), mdns.Fqdn(name)) {
+			return zone
+		}
+	}
+	return ""
 }
 
 func header(q mdns.Question) mdns.RR_Header {

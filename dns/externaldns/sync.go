@@ -2,6 +2,7 @@ package externaldns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,22 +17,48 @@ import (
 // Route 53 usually takes another one. https://kubernetes-sigs.github.io/external-dns/v0.21.0/docs/flags/
 const patience = 3 * time.Minute
 
+// budget bounds what one publication spends on asking DNS at a time, so that name servers that do not answer cost no more.
+const budget = 10 * time.Second
+
+// unknownNames is how long resolvers are not asked for a name that is new: they would remember that it does not exist, for up to 15 minutes
+// with the SOA record that Route 53 gives a zone. https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html
+const unknownNames = 90 * time.Second
+
+// assumed precedes a change that was not seen to be in sync, so that nobody takes it for that later.
+const assumed = "assumed "
+
+// withdrawn is the change that takes everything away.
+const withdrawn = "withdrawn"
+
 // progress is how far the last change of one Ingress is. It spares checks; after a restart they begin anew.
 type progress struct {
 	change string
+	held   held
 	begun  time.Time // when this process wrote or found the change
-	gone   []absence
 
-	checked time.Time // the last check
-	found   time.Time // the first of the checks that all found the change; zero after one that did not
-	inSync  time.Time // zero while it is not
-	reason  string
+	notBefore time.Time // when the first check is due
+	checked   time.Time // the last check
+	found     time.Time // the first of the checks that all found the change; zero after one that did not
+	inSync    time.Time // zero while it is not
+	granted   bool      // it is taken for in sync because nobody asks for proof
+	reason    string
 }
 
 func (b *Backend) forget(key owner) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.progress, key)
+}
+
+// remembered returns a copy of what this process knows of an Ingress, nil if that is nothing.
+func (b *Backend) remembered(key owner) *progress {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.progress[key]; p != nil {
+		known := *p
+		return &known
+	}
+	return nil
 }
 
 func (b *Backend) countPending() {
@@ -57,62 +84,61 @@ func (b *Backend) follow(ctx context.Context, key owner, pub dns.Publication, p 
 			state.inSync = now
 		}
 		state.reason = fmt.Sprintf("external-dns is assumed to need %s from the change on", b.opts.AssumeSyncAfter)
+	case now.Before(state.notBefore):
+		state.reason = fmt.Sprintf("resolvers are asked for new names from %s on, since they remember what does not exist yet", state.notBefore.UTC().Format(time.RFC3339))
 	case state.checked.IsZero() || now.Sub(state.checked) >= b.opts.CheckEvery:
 		b.check(ctx, &state, pub, p)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.progress[key] = &state
-	if state.inSync.IsZero() {
-		return dns.Status{Change: p.change, Reason: state.reason}
+	change := p.change
+	if state.granted || b.opts.AssumeSyncAfter > 0 {
+		change = assumed + change
 	}
-	return dns.Status{Change: p.change, InSync: true, InSyncSince: state.inSync, Assumed: b.opts.AssumeSyncAfter > 0}
+	if state.inSync.IsZero() {
+		return dns.Status{Change: change, Reason: state.reason}
+	}
+	return dns.Status{Change: change, InSync: true, InSyncSince: state.inSync, Assumed: change != p.change}
 }
 
 // recall returns what is known of a plan before it is checked again.
 func (b *Backend) recall(key owner, pub dns.Publication, p plan, written bool) progress {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	now := b.opts.Clock.Now()
-	state := progress{change: p.change, begun: now, gone: p.gone}
-	before := b.progress[key]
+	state := progress{change: p.change, begun: now}
+	before := b.remembered(key)
 	switch {
+	case before != nil && before.change == p.change && before.granted && pub.Prove:
 	case before != nil && before.change == p.change:
 		state = *before
-	case before != nil:
-		state.gone = stillGone(before.gone, state.gone, p.endpoints)
+	case written && p.fresh && b.asker.recursive:
+		state.notBefore = now.Add(unknownNames)
+	}
+	state.held = held{endpoints: p.endpoints, gone: p.gone}
+	prior := pub.Prior.Change
+	if b.opts.AssumeSyncAfter > 0 {
+		prior = strings.TrimPrefix(prior, assumed)
 	}
 	switch {
 	case !state.inSync.IsZero():
-	case pub.Prior.InSync && pub.Prior.Change == p.change:
+	case pub.Prior.InSync && prior == p.change:
 		state.inSync = pub.Prior.InSyncSince
 		if state.inSync.IsZero() {
 			state.inSync = now
 		}
 	case before == nil && !written && !pub.Prove:
-		state.inSync = now
+		state.inSync, state.granted = now, true
 	}
 	return state
-}
-
-// stillGone adds what an earlier change took away and may not have been checked, without what has come back.
-func stillGone(earlier, later []absence, wanted []endpoint) []absence {
-	for _, a := range earlier {
-		back := slices.ContainsFunc(wanted, func(e endpoint) bool {
-			return a.value == "" && e.DNSName == a.name || slices.Contains(e.Targets, a.value)
-		})
-		if !back && !slices.Contains(later, a) {
-			later = append(later, a)
-		}
-	}
-	return later
 }
 
 // check asks DNS for the markers, and for what should have gone.
 func (b *Backend) check(ctx context.Context, state *progress, pub dns.Publication, p plan) {
 	now := b.opts.Clock.Now()
 	state.checked = now
-	state.reason = b.ask(ctx, pub, p.markers, state.gone)
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	state.reason = b.ask(ctx, pub, p.markers, p.gone)
 	if state.reason != "" {
 		state.found = time.Time{}
 		if waited := now.Sub(state.begun); waited > patience {
@@ -125,7 +151,7 @@ func (b *Backend) check(ctx context.Context, state *progress, pub dns.Publicatio
 		state.found = now
 	}
 	if now.Sub(state.found) >= b.opts.Window {
-		state.inSync, state.gone = now, nil
+		state.inSync = now
 		return
 	}
 	state.reason = fmt.Sprintf("all name servers answer with the change; they must for %s, so far %s", b.opts.Window, now.Sub(state.found))
@@ -139,22 +165,16 @@ func (b *Backend) ask(ctx context.Context, pub dns.Publication, markers []marker
 	var missing []string
 	var questions []func() error
 	for _, m := range markers {
-		servers, err := b.asker.serversOf(ctx, m)
-		if err != nil {
-			missing = append(missing, err.Error())
-		}
-		for _, s := range servers {
-			questions = append(questions, func() error { return b.asker.hasMarker(ctx, s, m) })
-		}
+		questions = append(questions, func() error {
+			servers, err := b.asker.serversOf(ctx, m)
+			return b.each(servers, err, func(s server) error { return b.asker.hasMarker(ctx, s, m) })
+		})
 	}
 	for _, a := range gone {
-		zone, err := b.asker.zone(ctx, a.name)
-		if err != nil {
-			missing = append(missing, err.Error())
-		}
-		for _, s := range zone.servers {
-			questions = append(questions, func() error { return b.asker.lacks(ctx, s, a) })
-		}
+		questions = append(questions, func() error {
+			zone, err := b.asker.zone(ctx, a.name)
+			return b.each(zone.servers, err, func(s server) error { return b.asker.lacks(ctx, s, a) })
+		})
 	}
 	answers := make([]error, len(questions))
 	var group errgroup.Group
@@ -167,9 +187,8 @@ func (b *Backend) ask(ctx context.Context, pub dns.Publication, markers []marker
 	}
 	_ = group.Wait() // the errors are in answers
 	for _, err := range answers {
-		b.metrics.checked(err)
 		if err != nil {
-			missing = append(missing, err.Error())
+			missing = append(missing, strings.Split(err.Error(), "\n")...)
 		}
 	}
 	if len(missing) == 0 {
@@ -182,4 +201,19 @@ func (b *Backend) ask(ctx context.Context, pub dns.Publication, markers []marker
 		missing = append(missing[:shown], fmt.Sprintf("and %d more", more))
 	}
 	return fmt.Sprintf("dnsendpoint %s is not in sync: %s", pub.Ingress, strings.Join(missing, "; "))
+}
+
+// each asks every server, and returns what they have to say against it, one a line.
+func (b *Backend) each(servers []server, err error, question func(server) error) error {
+	if err != nil {
+		b.metrics.checked(err)
+		return err
+	}
+	errs := make([]error, 0, len(servers))
+	for _, s := range servers {
+		err := question(s)
+		b.metrics.checked(err)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
