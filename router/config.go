@@ -1,15 +1,18 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/dns/route53"
@@ -66,13 +69,21 @@ type variable struct {
 var variables = []variable{
 	{
 		Variable: Variable{"PENSTOCK_CLUSTER_NAME", "", "name of the cluster, the set identifier of its records; needed by dns-weighted where the router publishes"},
-		set:      func(c *config, v string) error { c.cluster = v; return nil },
+		set: func(c *config, v string) error {
+			if strings.ContainsFunc(v, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+				return errors.New("write a name without spaces and control characters, because the record of another name is another record")
+			}
+			c.cluster = v
+			return nil
+		},
 	},
 	{
 		Variable: Variable{"PENSTOCK_CLUSTER_WEIGHT", "100", "share of all traffic that the cluster should get, in per cent"},
 		set: func(c *config, v string) (err error) {
-			c.weight, err = weights.ParsePercent(v)
-			return err
+			if c.weight, err = weights.ParsePercent(v); err != nil {
+				return errors.New("write a percentage from 0 to 100 such as 18.75, in digits alone")
+			}
+			return nil
 		},
 	},
 	{
@@ -85,7 +96,13 @@ var variables = []variable{
 	},
 	{
 		Variable: Variable{"PENSTOCK_ANNOTATION_PREFIX", dns.DefaultAnnotationPrefix, "prefix of the annotation traffic-weight on Ingresses"},
-		set:      func(c *config, v string) error { c.dns.AnnotationPrefix = v; return nil },
+		set: func(c *config, v string) error {
+			if errs := validation.IsDNS1123Subdomain(v); len(errs) > 0 {
+				return fmt.Errorf("write the part of the annotation before the slash, such as %s: %s", dns.DefaultAnnotationPrefix, strings.Join(errs, "; "))
+			}
+			c.dns.AnnotationPrefix = v
+			return nil
+		},
 	},
 	{
 		Variable: Variable{"PENSTOCK_HEALTH_CHECK_ID", "", "Route 53 health check of the cluster's load balancers"},
@@ -100,7 +117,7 @@ var variables = []variable{
 		set:      func(c *config, v string) error { return duration(&c.dns.InnerTTL, v, time.Second) },
 	},
 	{
-		Variable: Variable{"PENSTOCK_DNS_RESOLVERS", "", "externaldns: name servers (host:port, separated by commas) that are asked whether a change is in sync; unset, the zone's own are"},
+		Variable: Variable{"PENSTOCK_DNS_RESOLVERS", "", "externaldns: name servers (address:port, separated by commas) that are asked whether a change is in sync; unset, the zone's own are"},
 		set:      func(c *config, v string) error { return servers(&c.resolvers, v) },
 	},
 	{
@@ -109,7 +126,7 @@ var variables = []variable{
 	},
 	{
 		Variable: Variable{"PENSTOCK_ROUTE53_ZONES", "", "route53: ids of the hosted zones to use, separated by commas; unset, all public ones that the credentials see"},
-		set:      func(c *config, v string) error { c.route53.Zones = list(v); return nil },
+		set:      func(c *config, v string) error { return list(&c.route53.Zones, v) },
 	},
 	{
 		Variable: Variable{"PENSTOCK_ROUTE53_ADOPT_OWNER", "", "route53: owner id (--txt-owner-id) of an external-dns whose records may be taken over"},
@@ -151,7 +168,7 @@ var variables = []variable{
 	{
 		Variable: Variable{"PENSTOCK_SKIPPER_SYNC_KEYS", "", "annotations and labels that generated Ingresses get too, separated by commas; one that ends in / is a prefix"},
 		skipper:  true,
-		set:      func(c *config, v string) error { c.skipper.SyncKeys = list(v); return nil },
+		set:      func(c *config, v string) error { return list(&c.skipper.SyncKeys, v) },
 	},
 }
 
@@ -170,6 +187,14 @@ func readConfig(lookup func(name string) string) config {
 				c.skipperErr = errors.Join(c.skipperErr, err)
 			}
 		}
+	}
+	if s := c.skipper; s.Settle > 0 && s.Settle < cmp.Or(s.PollInterval, defaultPollInterval) {
+		err := fmt.Errorf("environment variable PENSTOCK_SETTLE %q is less than PENSTOCK_SKIPPER_POLL (%s): routes have not settled before every Skipper has read them; "+
+			"write more, or leave it empty", lookup("PENSTOCK_SETTLE"), cmp.Or(s.PollInterval, defaultPollInterval))
+		c.dnsErr, c.skipperErr = errors.Join(c.dnsErr, err), errors.Join(c.skipperErr, err)
+	}
+	if c.assumeAfter > 0 && len(c.resolvers) > 0 {
+		c.dnsErr = errors.Join(c.dnsErr, errors.New("environment variables PENSTOCK_ASSUME_SYNC_AFTER and PENSTOCK_DNS_RESOLVERS: either DNS is asked or it is not; remove one"))
 	}
 	if c.cluster == "" && c.publisher == publisherRouter {
 		c.dnsErr = errors.Join(c.dnsErr, fmt.Errorf("environment variable PENSTOCK_CLUSTER_NAME is empty: name the cluster, differently from every other one that serves the same hosts, "+
@@ -192,30 +217,37 @@ const maxDuration = 24 * time.Hour
 func duration(into *time.Duration, value string, least time.Duration) error {
 	d, err := time.ParseDuration(value)
 	if err != nil || d < least || d > maxDuration || d%least != 0 {
-		return fmt.Errorf("write a duration from %s to %s such as 60s, in whole %s", least, maxDuration, least)
+		return fmt.Errorf("write a duration from %s to %s such as 60s, a multiple of %s", least, maxDuration, least)
 	}
 	*into = d
 	return nil
 }
 
-// list splits at commas.
-func list(value string) []string {
+// list splits at commas. Nothing between them is no list: it would mean what an unset variable means.
+func list(into *[]string, value string) error {
 	var items []string
 	for item := range strings.SplitSeq(value, ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			items = append(items, item)
 		}
 	}
-	return items
+	if len(items) == 0 {
+		return errors.New("the list is empty: write items separated by commas, or unset the variable")
+	}
+	*into = items
+	return nil
 }
 
 func servers(into *[]string, value string) error {
-	for _, server := range list(value) {
-		host, port, err := net.SplitHostPort(server)
-		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || host == "" || n == 0 {
+	var items []string
+	if err := list(&items, value); err != nil {
+		return err
+	}
+	for _, server := range items {
+		if at, err := netip.ParseAddrPort(server); err != nil || at.Port() == 0 {
 			return fmt.Errorf("%q is no name server: write addresses with ports such as 192.0.2.53:53, separated by commas", server)
 		}
-		*into = append(*into, server)
 	}
+	*into = items
 	return nil
 }

@@ -111,13 +111,16 @@ func TestVariablesThatMakeNoSense(t *testing.T) {
 		"PENSTOCK_DNS_BACKEND":       {"cloudflare", "Route53"},
 		"PENSTOCK_HOST_TTL":          {"60", "-1s", "1500ms", "25h"},
 		"PENSTOCK_INNER_TTL":         {"0s", "soon"},
-		"PENSTOCK_DNS_RESOLVERS":     {"192.0.2.53", "192.0.2.53:0", ":53", "192.0.2.53:53;192.0.2.54:53"},
+		"PENSTOCK_DNS_RESOLVERS":     {"192.0.2.53", "192.0.2.53:0", ":53", "192.0.2.53:53;192.0.2.54:53", ",", "192.0.2.999:53", "foo bar:53"},
 		"PENSTOCK_ASSUME_SYNC_AFTER": {"always"},
+		"PENSTOCK_ANNOTATION_PREFIX": {"dns.example.com/", "dns example", "/"},
+		"PENSTOCK_ROUTE53_ZONES":     {",", " , "},
 		"PENSTOCK_ROUTE53_RATE":      {"0", "101", "NaN", "many"},
 		"PENSTOCK_SKIPPER_POLL":      {"3", "0s"},
-		"PENSTOCK_SETTLE":            {"-6s"},
+		"PENSTOCK_SETTLE":            {"-6s", "1s"},
+		"PENSTOCK_SKIPPER_SYNC_KEYS": {","},
 	}
-	skippers := []string{"PENSTOCK_SKIPPER_POLL", "PENSTOCK_SETTLE"}
+	skippers := []string{"PENSTOCK_SKIPPER_POLL", "PENSTOCK_SETTLE", "PENSTOCK_SKIPPER_SYNC_KEYS"}
 	for name, values := range bad {
 		for _, value := range values {
 			c := readConfig(environment(map[string]string{"PENSTOCK_CLUSTER_NAME": "east", name: value}))
@@ -128,6 +131,19 @@ func TestVariablesThatMakeNoSense(t *testing.T) {
 				t.Errorf("%s=%q: provider skipper gets the error %v", name, value, c.skipperErr)
 			}
 		}
+	}
+	for _, name := range []string{"east\n", " ", "east west"} {
+		if c := readConfig(environment(map[string]string{"PENSTOCK_CLUSTER_NAME": name})); c.dnsErr == nil || !strings.Contains(c.dnsErr.Error(), "without spaces") {
+			t.Errorf("cluster %q: error %v", name, c.dnsErr)
+		}
+	}
+	both := map[string]string{"PENSTOCK_CLUSTER_NAME": "east", "PENSTOCK_DNS_RESOLVERS": "[2001:db8::53]:53", "PENSTOCK_ASSUME_SYNC_AFTER": "3m"}
+	if c := readConfig(environment(both)); c.dnsErr == nil || !strings.Contains(c.dnsErr.Error(), "remove one") || c.skipperErr != nil {
+		t.Errorf("errors %v and %v", c.dnsErr, c.skipperErr)
+	}
+	both = map[string]string{"PENSTOCK_SKIPPER_POLL": "10s", "PENSTOCK_SETTLE": "6s"}
+	if c := readConfig(environment(both)); c.skipperErr == nil || !strings.Contains(c.skipperErr.Error(), "10s") {
+		t.Errorf("error %v", c.skipperErr)
 	}
 	all := readConfig(environment(map[string]string{"PENSTOCK_DNS_BACKEND": "x", "PENSTOCK_SETTLE": "y"}))
 	for _, part := range []string{"PENSTOCK_DNS_BACKEND", "PENSTOCK_SETTLE", "PENSTOCK_CLUSTER_NAME"} {
@@ -142,7 +158,7 @@ func TestVariablesAreUsed(t *testing.T) {
 	c := readConfig(environment(map[string]string{
 		"PENSTOCK_CLUSTER_NAME": "east", "PENSTOCK_CLUSTER_WEIGHT": "12.5", "PENSTOCK_HEALTH_CHECK_ID": "an-id",
 		"PENSTOCK_HOST_TTL": "60s", "PENSTOCK_INNER_TTL": "10s", "PENSTOCK_ANNOTATION_PREFIX": "dns.example.com",
-		"PENSTOCK_DNS_RESOLVERS": "192.0.2.53:53, 192.0.2.54:5353", "PENSTOCK_ASSUME_SYNC_AFTER": "3m",
+		"PENSTOCK_DNS_RESOLVERS": "192.0.2.53:53, 192.0.2.54:5353",
 		"PENSTOCK_ROUTE53_ZONES": "Z1,Z2", "PENSTOCK_ROUTE53_RATE": "0.5", "PENSTOCK_ROUTE53_ADOPT_OWNER": "legacy", "PENSTOCK_ROUTE53_ADOPT_TXT_PREFIX": "p-",
 		"PENSTOCK_ROUTE53_ADOPT_TXT_SUFFIX": "-s", "PENSTOCK_ROUTE53_ADOPT_TXT_WILDCARD": "any",
 		"PENSTOCK_SKIPPER_POLL": "1s", "PENSTOCK_SETTLE": "5s", "PENSTOCK_SKIPPER_SYNC_KEYS": "team/,stage",
@@ -152,7 +168,10 @@ func TestVariablesAreUsed(t *testing.T) {
 	}
 	if c.cluster != "east" || c.weight.String() != "12.5" ||
 		c.dns != (dns.PublisherOptions{AnnotationPrefix: "dns.example.com", HealthCheckID: "an-id", HostTTL: time.Minute, InnerTTL: 10 * time.Second}) ||
-		!slices.Equal(c.resolvers, []string{"192.0.2.53:53", "192.0.2.54:5353"}) || c.assumeAfter != 3*time.Minute {
+		!slices.Equal(c.resolvers, []string{"192.0.2.53:53", "192.0.2.54:5353"}) {
+		t.Errorf("%+v", c)
+	}
+	if c := readConfig(environment(map[string]string{"PENSTOCK_CLUSTER_NAME": "east", "PENSTOCK_ASSUME_SYNC_AFTER": "3m"})); c.assumeAfter != 3*time.Minute || c.dnsErr != nil {
 		t.Errorf("%+v", c)
 	}
 	if r := c.route53; !slices.Equal(r.Zones, []string{"Z1", "Z2"}) || r.Rate != 0.5 || r.AdoptExternalDNS != "legacy" || r.TXTPrefix != "p-" || r.TXTSuffix != "-s" || r.TXTWildcardReplacement != "any" {

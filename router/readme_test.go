@@ -28,6 +28,7 @@ func TestReadmeListsTheVariables(t *testing.T) {
 		t.Fatalf("%s has no %q ... %q", file, begin, end)
 	}
 	var want strings.Builder
+	want.WriteString("\n| variable | default | meaning |\n|---|---|---|\n") // a table ends where a comment stands
 	for _, v := range router.Variables() {
 		preset := "none"
 		if v.Default != "" {
@@ -35,6 +36,7 @@ func TestReadmeListsTheVariables(t *testing.T) {
 		}
 		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", v.Name, preset, v.Meaning)
 	}
+	want.WriteString("\n")
 	if *updateReadme {
 		if err := os.WriteFile(file, []byte(before+begin+want.String()+end+after), 0o600); err != nil {
 			t.Fatal(err)
