@@ -3,6 +3,8 @@
 # The modules, each tested and linted on its own. An importer of the library sees the first only.
 MODULES := . examples
 DEMO ?=
+# README shows what the demo draws without flags.
+SVG ?= $(CURDIR)/$(if $(strip $(DEMO)),build,docs)/demo.svg
 FUZZTIME ?= 20s
 LINT := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 
@@ -11,8 +13,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## shift real traffic between two clusters and two versions and draw docs/demo.svg; DEMO="-fail" passes flags
-	cd examples && go run ./demo -svg $(CURDIR)/docs/demo.svg $(DEMO)
+demo: ## shift real traffic between two clusters and two versions and draw docs/demo.svg; DEMO="-fail" passes flags and draws build/demo.svg
+	@mkdir -p $(dir $(SVG))
+	cd examples && go run ./demo -svg $(SVG) $(DEMO)
 
 .PHONY: test
 test: ## unit, golden, conformance and real-Skipper tests of every module

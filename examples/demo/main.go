@@ -102,17 +102,17 @@ func parse(args []string, errOut io.Writer) (opts director.Options, svg string, 
 	flags.SetOutput(errOut)
 	opts = director.Options{Mode: director.Shared}
 	flags.BoolVar(&opts.Fail, "fail", false, "make the new version answer every fourth request with an error, so that it is rolled back")
-	flags.Func("mode", "`where` the router splits: shared (by Skipper; default) or split (in DNS)", func(text string) error {
+	flags.Func("mode", "`mode` in which the router splits: shared (by Skipper; default) or split (in DNS)", func(text string) error {
 		opts.Mode = director.Mode(text)
 		return nil
 	})
-	flags.IntVar(&opts.Exposure, "exposure", 0, "`per cent` of its weight that a cluster has at the first step of its canary; shared mode only (default 30)")
+	flags.IntVar(&opts.Exposure, "exposure", 0, "`percent` of its weight that a cluster has at the first step of its canary; shared mode only (default 30)")
 	weights := flags.String("weights", "60,40", "cluster `weights` in per cent, of east and west")
 	reweight := flags.String("reweight", "", "cluster `weights` from the middle of the canaries on; empty means no change")
 	steps := flags.String("steps", "10,30,60", "canary `weights` of the steps in per cent")
 	flags.Uint64Var(&opts.Seed, "seed", 1, "makes Route 53's choices and the users' pauses the same on each run")
 	flags.IntVar(&opts.Users, "users", 250, "how many users there are, each with a DNS cache of its own")
-	flags.DurationVar(&opts.Measure, "measure", 4*time.Second, "how `long` each step is measured once it is effective")
+	flags.DurationVar(&opts.Measure, "measure", 4*time.Second, "`duration` for which each step is measured once it is effective")
 	flags.StringVar(&svg, "svg", "", "write the picture of shares over time to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return opts, "", fmt.Errorf("flags: %w", err)
