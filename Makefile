@@ -1,7 +1,7 @@
 # Everything runs with Go alone; what else is needed is fetched as Go modules. `make help` lists the targets.
 
 # The modules, each tested and linted on its own. An importer of the library sees the first only.
-MODULES := . examples
+MODULES := . examples examples/flagger
 DEMO ?=
 # README shows what the demo draws without flags.
 SVG ?= $(CURDIR)/$(if $(strip $(DEMO)),build,docs)/demo.svg
@@ -42,6 +42,10 @@ fuzz: ## each fuzz test for FUZZTIME (20s)
 bench: ## Flagger's own Skipper router and ours side by side, and the planning of 20,000 hosts
 	go test -run '^$$' -bench . -benchmem ./weights ./dns
 	cd examples && go test -run '^$$' -bench . -benchmem ./bench
+
+.PHONY: flagger
+flagger: ## build bin/flagger: Flagger, unmodified but for the providers skipper and dns-weighted
+	cd examples/flagger && go run . -o $(CURDIR)/bin/flagger
 
 .PHONY: fmt
 fmt: ## format every Go file
