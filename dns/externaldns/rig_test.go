@@ -167,15 +167,8 @@ type nameServer struct {
 func newNameServer(t *testing.T) *nameServer {
 	t.Helper()
 	s := &nameServer{t: t, records: map[string][]string{}, turns: map[string]int{}, zones: []string{"example.com"}, asked: map[string]int{}}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, packets := listen(t)
 	s.address = listener.Addr().String()
-	packets, err := net.ListenPacket("udp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var running sync.WaitGroup
 	t.Cleanup(running.Wait)
 	for _, server := range []*mdns.Server{{Listener: listener, Handler: s}, {PacketConn: packets, Handler: s}} {
@@ -194,6 +187,25 @@ func newNameServer(t *testing.T) *nameServer {
 		})
 	}
 	return s
+}
+
+// listen returns the same port for TCP and UDP. The one that the system gives for the first may be taken for the second.
+func listen(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var err error
+	for range 20 {
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			break
+		}
+		var packets net.PacketConn
+		if packets, err = net.ListenPacket("udp", listener.Addr().String()); err == nil {
+			return listener, packets
+		}
+		_ = listener.Close() // another one is tried
+	}
+	t.Fatal(err)
+	return nil, nil
 }
 
 // set changes what the server does.
