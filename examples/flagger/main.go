@@ -48,7 +48,7 @@ func run(ctx context.Context, output string) error {
 	if err != nil {
 		return err
 	}
-	revision := "-X " + upstream + "/pkg/version.REVISION=penstock" // what -version and the log say
+	revision := "-X " + upstream + "/pkg/version.REVISION=penstock"                                                                    // what -version and the log say
 	build := exec.CommandContext(ctx, "go", "build", "-modfile", modfile, "-ldflags", revision, "-o", output, upstream+"/cmd/flagger") //nolint:gosec // paths that the caller chose
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {

@@ -37,6 +37,8 @@ type Options struct {
 	Algorithm Algorithm
 	// Poll is how often Skipper reads the API; 0 means [DefaultPoll].
 	Poll time.Duration
+	// Transport wraps what Skipper sends requests with; nil wraps nothing.
+	Transport func(http.RoundTripper) http.RoundTripper
 }
 
 // Cluster is a cluster in one process. Its methods may be called from several goroutines, but for those that add to it.
@@ -49,7 +51,7 @@ type Cluster struct {
 	api       *api
 	apiURL    string
 	servers   []*http.Server // of the API and of the proxies
-	skippers  []*skipper
+	skippers  []*Skipper
 	address   string // of the first proxy
 	workloads []*Workload
 	running   sync.WaitGroup
@@ -79,12 +81,12 @@ func NewCluster(ctx context.Context, o Options) (*Cluster, error) {
 // AddProxy starts another Skipper, a load balancer of its own, that serves the Ingresses of one class, and returns where it listens. The
 // first proxy serves the class skipper. Ingresses without a class are served by all.
 func (c *Cluster) AddProxy(ctx context.Context, class string) (address string, err error) {
-	s, err := newSkipper(ctx, c.apiURL, class, c.options)
+	s, err := NewSkipper(ctx, c.apiURL, class, c.options)
 	if err != nil {
 		return "", fmt.Errorf("start a proxy of cluster %s: %w", c.Name, err)
 	}
 	c.skippers = append(c.skippers, s)
-	return c.serve(ctx, s.proxy)
+	return c.serve(ctx, s)
 }
 
 // newClientset returns a clientset that sets what an API server sets on creation: the UID and the time, by which objects are told apart.
@@ -183,7 +185,7 @@ func (c *Cluster) Close() error {
 		w.mu.Unlock()
 	}
 	for _, s := range c.skippers {
-		s.close()
+		s.Close()
 	}
 	c.running.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -47,15 +47,20 @@ func QuietSkipper(out io.Writer) {
 	logrus.SetOutput(out)
 }
 
-// skipper is the proxy of a cluster with what it is made of, as the skipper binary puts it together, less what needs flags:
+// Skipper is the proxy of a cluster with what it is made of, as the skipper binary puts it together, less what needs flags:
 // https://github.com/zalando/skipper/blob/v0.27.0/skipper.go
-type skipper struct {
+type Skipper struct {
 	client  *kubernetes.Client
 	routing *routing.Routing
 	proxy   *proxy.Proxy
 }
 
-func newSkipper(ctx context.Context, apiURL, class string, o Options) (*skipper, error) {
+// NewSkipper starts a Skipper that reads a Kubernetes API by plain HTTP, and returns once it has its first routes. It serves the Ingresses
+// of a class, "skipper" if that is empty. The caller must Close it.
+func NewSkipper(ctx context.Context, apiURL, class string, o Options) (*Skipper, error) {
+	if o.Poll == 0 {
+		o.Poll = DefaultPoll
+	}
 	if class != "" {
 		class = "^" + regexp.QuoteMeta(class) + "$"
 	}
@@ -81,25 +86,30 @@ func newSkipper(ctx context.Context, apiURL, class string, o Options) (*skipper,
 		SignalFirstLoad: true,
 		SuppressLogs:    true,
 	})
-	s := &skipper{
+	s := &Skipper{
 		client:  client,
 		routing: routes,
 		proxy: proxy.WithParams(proxy.Params{
-			Routing:           routes,
-			EndpointRegistry:  registry,
-			AccessLogDisabled: true,
+			Routing:                    routes,
+			EndpointRegistry:           registry,
+			AccessLogDisabled:          true,
+			CustomHttpRoundTripperWrap: o.Transport,
 		}),
 	}
 	select {
 	case <-routes.FirstLoad():
 		return s, nil
 	case <-ctx.Done():
-		s.close()
+		s.Close()
 		return nil, fmt.Errorf("skipper's first load of routes: %w", ctx.Err())
 	}
 }
 
-func (s *skipper) close() {
+// ServeHTTP proxies a request.
+func (s *Skipper) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.proxy.ServeHTTP(w, r) }
+
+// Close ends it.
+func (s *Skipper) Close() {
 	_ = s.proxy.Close() // always nil; closes the endpoint registry too
 	s.routing.Close()
 	s.client.Close()
