@@ -2,6 +2,13 @@
 
 # The modules, each tested and linted on its own. An importer of the library sees the first only.
 MODULES := . examples examples/flagger
+# Those of the end-to-end tests, which `make e2e` runs.
+E2E_MODULES := e2e e2e/kube
+# Newer ones do not build with Go 1.26.
+EXTERNAL_DNS := sigs.k8s.io/external-dns@v0.21.0
+# kube-apiserver says which version it is, and Flagger looks at it.
+KUBERNETES := v1.36.3
+E2E ?=
 DEMO ?=
 # README shows what the demo draws without flags.
 SVG ?= $(CURDIR)/$(if $(strip $(DEMO)),build,docs)/demo.svg
@@ -26,10 +33,17 @@ test-race: ## the same under the race detector, which needs a C compiler
 	@command -v "$$(go env CC)" >/dev/null || { echo "make test-race: the race detector needs a C compiler; '$$(go env CC)' is not installed (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
 	@for module in $(MODULES); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
 
+.PHONY: e2e
+e2e: flagger ## real Flagger, kube-apiserver, Skipper and external-dns; E2E="-run Rollback -v" passes flags
+	cd e2e/kube && go build -ldflags "-X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/bin/kube .
+	GOBIN=$(CURDIR)/bin go install $(EXTERNAL_DNS)
+	cd examples/flagger && go build -o $(CURDIR)/bin/flagger-upstream github.com/fluxcd/flagger/cmd/flagger
+	cd e2e && go test -count=1 -parallel 32 -timeout 25m $(E2E) ./...
+
 .PHONY: lint
 lint: ## gofmt, go vet and the linters of .golangci.yml, at pinned versions
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "make lint: gofmt would change: $$unformatted" >&2; exit 1; fi
-	@for module in $(MODULES); do echo "== lint $$module"; (cd $$module && go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	@for module in $(MODULES) $(E2E_MODULES); do echo "== lint $$module"; (cd $$module && go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (20s)
@@ -49,7 +63,7 @@ flagger: ## build bin/flagger: Flagger, unmodified but for the providers skipper
 
 .PHONY: fmt
 fmt: ## format every Go file
-	@for module in $(MODULES); do (cd $$module && $(LINT) fmt --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	@for module in $(MODULES) $(E2E_MODULES); do (cd $$module && $(LINT) fmt --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: presubmit
-presubmit: lint test test-race ## all that CI runs
+presubmit: lint test e2e test-race ## all that CI runs

@@ -1,0 +1,593 @@
+package e2e_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/penstock-dev/penstock/e2e/internal/cluster"
+	"github.com/penstock-dev/penstock/e2e/internal/gateway"
+	"github.com/penstock-dev/penstock/e2e/internal/process"
+	"github.com/penstock-dev/penstock/e2e/internal/traffic"
+	exampleworld "github.com/penstock-dev/penstock/examples/world"
+	"github.com/penstock-dev/penstock/internal/route53emulator"
+)
+
+// Times of the tests. Skipper's default is a poll in 3 s, Route 53's usual a minute, and a usual TTL another.
+const (
+	poll           = time.Second
+	settle         = 2 * poll
+	syncDelay      = time.Second
+	ttl            = 2 * time.Second
+	requestTimeout = 5 * time.Second
+
+	name    = "app" // of the Deployment, the Service, the Ingress and the Canary
+	next    = "app-next"
+	version = "v1"
+	release = "v2"
+)
+
+// setup says what an application is like.
+type setup struct {
+	provider string
+	backend  string         // externaldns or route53
+	program  string         // the Flagger; ours if empty
+	split    bool           // by DNS, between two load balancers
+	weights  map[string]int // of the clusters; one with weight 100 if nil
+	change   func(*flaggerv1.Canary)
+}
+
+// app is an application in one cluster or more, with clients.
+type app struct {
+	t         *testing.T
+	setup     setup
+	namespace string
+	host      string
+	zone      string
+	route53   *route53emulator.Server
+	zoneID    string
+	sites     map[string]*site
+	changes   changes // of the zone
+	recorder  *traffic.Recorder
+	clients   *traffic.Clients
+}
+
+// site is an application in one cluster.
+type site struct {
+	*cluster.Cluster
+	app     *app
+	gateway *gateway.Gateway
+	flagger *process.Process
+	env     []string
+	log     *os.File
+
+	addresses [2]netip.Addr // of the load balancers: of the apex Ingress, and of the prepared one
+	listeners map[netip.Addr]string
+	history   *history
+	slack     *slack
+}
+
+// slack counts the alerts that people would get.
+type slack struct {
+	url string
+
+	mu     sync.Mutex // guards the following
+	alerts []string
+}
+
+func (s *site) startSlack() {
+	t := s.app.t
+	t.Helper()
+	s.slack = &slack{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("read an alert: %v", err)
+		}
+		s.slack.mu.Lock()
+		defer s.slack.mu.Unlock()
+		s.slack.alerts = append(s.slack.alerts, string(text))
+	}))
+	t.Cleanup(server.Close)
+	s.slack.url = server.URL
+}
+
+// alerts returns the alerts that have a word in them.
+func (s *site) alerts(word string) []string {
+	s.slack.mu.Lock()
+	defer s.slack.mu.Unlock()
+	var found []string
+	for _, alert := range s.slack.alerts {
+		if strings.Contains(alert, word) {
+			found = append(found, alert)
+		}
+	}
+	return found
+}
+
+// newApp starts an application with its clients, and waits until its Canaries are Initialized. Everything ends with the test.
+func newApp(t *testing.T, s setup) *app {
+	t.Helper()
+	a := prepareApp(t, s)
+	a.start()
+	return a
+}
+
+// prepareApp starts an application without clients.
+func prepareApp(t *testing.T, s setup) *app {
+	t.Helper()
+	if s.weights == nil {
+		s.weights = map[string]int{"east": 100}
+	}
+	a := &app{
+		t: t, setup: s, namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())),
+		sites: map[string]*site{}, recorder: &traffic.Recorder{},
+	}
+	a.zone = a.namespace + ".test"
+	a.host = "www." + a.zone
+	for cluster := range s.weights {
+		a.sites[cluster] = a.newSite(cluster)
+	}
+	a.startRoute53()
+	world.metrics.Register(a.namespace, a.recorder)
+	for _, site := range a.sites {
+		site.deploy()
+		site.writeKubeconfig()
+		site.startSlack()
+		site.startFlagger()
+		if s.backend == "externaldns" {
+			site.startExternalDNS()
+		}
+	}
+	return a
+}
+
+// start waits until the Canaries are Initialized, and starts the clients.
+func (a *app) start() {
+	a.t.Helper()
+	for _, site := range a.sites {
+		site.wait("the Canary is Initialized", 2*time.Minute, site.phase(flaggerv1.CanaryPhaseInitialized))
+	}
+	for _, site := range a.sites {
+		site.wait("the host is in DNS", 3*time.Minute, a.resolves)
+	}
+	<-time.After(2 * syncDelay) // what Route 53 has accepted is not answered at once
+	a.startClients()
+}
+
+// changes are the times at which records of a zone changed.
+type changes struct {
+	mu   sync.Mutex // guards the following
+	at   []time.Time
+	last string
+}
+
+// watchRoute53 notes changes of the zone's A records until the test ends.
+func (a *app) watchRoute53() {
+	ctx, stop := context.WithCancel(a.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			var text strings.Builder
+			for _, set := range a.route53.RecordSets(a.zoneID) {
+				if set.Type == route53types.RRTypeA {
+					_ = json.NewEncoder(&text).Encode(set) // plain data
+				}
+			}
+			a.changes.mu.Lock()
+			if a.changes.last != text.String() {
+				a.changes.last, a.changes.at = text.String(), append(a.changes.at, time.Now())
+			}
+			a.changes.mu.Unlock()
+		}
+	})
+	a.t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+}
+
+// changedBefore returns when the zone was last changed before a time.
+func (a *app) changedBefore(at time.Time) time.Time {
+	a.changes.mu.Lock()
+	defer a.changes.mu.Unlock()
+	var last time.Time
+	for _, change := range a.changes.at {
+		if change.Before(at) {
+			last = change
+		}
+	}
+	return last
+}
+
+// resolves tells whether DNS answers for the host with an address of every cluster that has a weight.
+func (a *app) resolves() bool {
+	published := map[string]bool{}
+	for _, set := range a.route53.RecordSets(a.zoneID) {
+		if set.Type == route53types.RRTypeA && strings.TrimSuffix(*set.Name, ".") == a.host {
+			published[aws.ToString(set.SetIdentifier)] = true
+		}
+	}
+	if a.setup.provider == "skipper" {
+		return true
+	}
+	for cluster := range a.setup.weights {
+		if !published[cluster] {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *app) startRoute53() {
+	a.t.Helper()
+	var err error
+	if a.route53, err = route53emulator.New(route53emulator.Options{SyncDelay: syncDelay}); err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() {
+		if err := a.route53.Close(); err != nil {
+			a.t.Error(err)
+		}
+	})
+	if a.zoneID, err = a.route53.AddZone(a.zone); err != nil {
+		a.t.Fatal(err)
+	}
+	a.watchRoute53()
+	if a.setup.provider == "skipper" { // which leaves DNS to others
+		address := a.sites["east"].addresses[0].String()
+		err := a.route53.Seed(a.zoneID, route53types.ResourceRecordSet{
+			Name: &a.host, Type: route53types.RRTypeA, TTL: aws.Int64(int64(ttl / time.Second)),
+			ResourceRecords: []route53types.ResourceRecord{{Value: &address}},
+		})
+		if err != nil {
+			a.t.Fatal(err)
+		}
+	}
+}
+
+func (a *app) newSite(cluster string) *site {
+	a.t.Helper()
+	s := &site{Cluster: world.clusters[cluster], app: a, listeners: map[netip.Addr]string{}}
+	third := byte(slices.Index(clusterNames, cluster))
+	s.addresses = [2]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 10 + third}), netip.AddrFrom4([4]byte{192, 0, 2, 20 + third})}
+	var err error
+	if s.gateway, err = gateway.New(a.t.Context(), s.Config); err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(s.gateway.Close)
+	s.startSkipper(0)
+	if a.setup.split {
+		s.startSkipper(1)
+	}
+	return s
+}
+
+// class is that of the Ingresses behind one of the load balancers.
+func (s *site) class(lb int) string { return fmt.Sprintf("%s-%d", s.app.namespace, lb) }
+
+// startSkipper starts one of the load balancers.
+func (s *site) startSkipper(lb int) {
+	t := s.app.t
+	t.Helper()
+	skipper, err := exampleworld.NewSkipper(t.Context(), s.gateway.URL, s.class(lb), exampleworld.Options{Poll: poll, Transport: s.Node.Transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: skipper, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(listener) // it ends with ErrServerClosed
+	}()
+	t.Cleanup(func() {
+		_ = server.Close() // connections that are closed twice are no harm
+		<-ended
+		skipper.Close()
+	})
+	s.listeners[s.addresses[lb]] = listener.Addr().String()
+}
+
+// deploy creates what a user would.
+func (s *site) deploy() {
+	t, ctx := s.app.t, s.app.t.Context()
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	namespace := s.app.namespace
+	_, err := s.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	must(err)
+	replicas := int32(1)
+	labels := map[string]string{"app": name}
+	_, err = s.Kube.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{cluster.VersionAnnotation: version}},
+				Spec: corev1.PodSpec{Containers: []corev1.Container{{
+					Name: name, Image: "app.example.com/app", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: cluster.Port}},
+				}}},
+			},
+		},
+	}, metav1.CreateOptions{})
+	must(err)
+	// A Service that Flagger makes goes with the Canary; the user's own stays, and selects the target again.
+	_, err = s.Kube.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}},
+	}, metav1.CreateOptions{})
+	must(err)
+	s.createIngress(name, name, 0)
+	if s.app.setup.split {
+		s.createIngress(next, name+"-canary", 1)
+	}
+	_, err = s.Flagger.FlaggerV1beta1().Canaries(namespace).Create(ctx, s.newCanary(), metav1.CreateOptions{})
+	must(err)
+	s.history = s.watch()
+}
+
+func (s *site) createIngress(ingress, service string, lb int) {
+	t, ctx := s.app.t, s.app.t.Context()
+	t.Helper()
+	class, prefix := s.class(lb), networkingv1.PathTypePrefix
+	api := s.Kube.NetworkingV1().Ingresses(s.app.namespace)
+	created, err := api.Create(ctx, &networkingv1.Ingress{
+		// Skipper looks at this annotation alone.
+		ObjectMeta: metav1.ObjectMeta{Name: ingress, Annotations: map[string]string{"kubernetes.io/ingress.class": class}},
+		Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{
+			Host: s.app.host,
+			IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
+				Path: "/", PathType: &prefix,
+				Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: service, Port: networkingv1.ServiceBackendPort{Number: 80}}},
+			}}}},
+		}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	created.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: s.addresses[lb].String()}}
+	if _, err := api.UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) newCanary() *flaggerv1.Canary {
+	c := &flaggerv1.Canary{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}},
+		Spec: flaggerv1.CanarySpec{
+			Provider:         s.app.setup.provider,
+			TargetRef:        flaggerv1.LocalObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name},
+			IngressRef:       &flaggerv1.LocalObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: name},
+			Service:          flaggerv1.CanaryService{Port: 80, TargetPort: intstr.FromString("http")},
+			RevertOnDeletion: s.app.setup.split,
+			Analysis: &flaggerv1.CanaryAnalysis{
+				Interval: "10s", Threshold: 2, StepWeight: 20, MaxWeight: 40,
+				Metrics: []flaggerv1.CanaryMetric{
+					{Name: "request-success-rate", Interval: "10s", ThresholdRange: &flaggerv1.CanaryThresholdRange{Min: new(99.0)}},
+					{Name: "request-duration", Interval: "10s", ThresholdRange: &flaggerv1.CanaryThresholdRange{Max: new(1000.0)}},
+				},
+			},
+		},
+	}
+	if s.app.setup.split {
+		c.Annotations["penstock.dev/canary-ingress"] = next
+	}
+	if s.app.setup.change != nil {
+		s.app.setup.change(c)
+	}
+	return c
+}
+
+// dir is the folder of the site's programs.
+func (s *site) dir() string { return filepath.Join(world.logs, s.app.namespace+"-"+s.Name) }
+
+// writeKubeconfig writes one that leads through the gateway.
+func (s *site) writeKubeconfig() {
+	t := s.app.t
+	t.Helper()
+	if err := os.MkdirAll(s.dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["gateway"] = &clientcmdapi.Cluster{Server: s.gateway.URL}
+	config.Contexts["gateway"] = &clientcmdapi.Context{Cluster: "gateway"}
+	config.CurrentContext = "gateway"
+	if err := clientcmd.WriteToFile(*config, s.kubeconfig()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) kubeconfig() string { return filepath.Join(s.dir(), "kubeconfig") }
+
+// openLog opens the log of a program, and shows its end when the test has failed.
+func (s *site) openLog(program string) *os.File {
+	t := s.app.t
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(s.dir(), program+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = log.Close() // it is only read from now on
+		if t.Failed() {
+			s.dump(log.Name())
+		}
+	})
+	return log
+}
+
+// awsEnv leads to the application's Route 53.
+func (s *site) awsEnv() []string {
+	return []string{
+		"AWS_ENDPOINT_URL_ROUTE_53=" + s.app.route53.Endpoint(), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=" + s.Name, "AWS_SECRET_ACCESS_KEY=secret",
+	}
+}
+
+// startFlagger starts Flagger for the application's namespace.
+func (s *site) startFlagger() {
+	t := s.app.t
+	t.Helper()
+	if s.log == nil {
+		s.log = s.openLog("flagger")
+		t.Cleanup(s.stopFlagger)
+	}
+	env := slices.Concat(s.awsEnv(), []string{
+		"PENSTOCK_CLUSTER_NAME=" + s.Name, fmt.Sprintf("PENSTOCK_CLUSTER_WEIGHT=%d", s.app.setup.weights[s.Name]),
+		"PENSTOCK_DNS_BACKEND=" + s.app.setup.backend, "PENSTOCK_HOST_TTL=" + ttl.String(), "PENSTOCK_INNER_TTL=" + ttl.String(),
+		"PENSTOCK_SKIPPER_POLL=" + poll.String(), "PENSTOCK_DNS_RESOLVERS=" + s.app.route53.NameServers()[0], "PENSTOCK_ROUTE53_RATE=20",
+	}, s.env)
+	p, err := process.Start(process.Options{Env: env, Log: s.log}, program(cmp.Or(s.app.setup.program, "flagger")),
+		"-kubeconfig", s.kubeconfig(), "-namespace", s.app.namespace, "-metrics-server", world.metrics.URL(s.Name),
+		"-control-loop-interval", "1s", "-port", freePort(t), "-log-level", "info", "-zap-encoding", "console", "-enable-config-tracking=false",
+		"-slack-url", s.slack.url, "-slack-user", "flagger", "-slack-channel", "alerts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.flagger = p
+}
+
+// startExternalDNS starts external-dns for the application's namespace.
+func (s *site) startExternalDNS() {
+	t := s.app.t
+	t.Helper()
+	p, err := process.Start(process.Options{Env: s.awsEnv(), Log: s.openLog("external-dns")}, program("external-dns"),
+		"--kubeconfig="+s.kubeconfig(), "--namespace="+s.app.namespace, "--source=crd", "--provider=aws", "--policy=sync", "--registry=txt", "--txt-owner-id="+s.Name,
+		"--domain-filter="+s.app.zone, "--interval=2s", "--min-event-sync-interval=1s", "--aws-batch-change-interval=100ms", "--metrics-address=127.0.0.1:"+freePort(t),
+		"--managed-record-types=A", "--managed-record-types=AAAA", "--managed-record-types=CNAME")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+}
+
+func (s *site) stopFlagger() {
+	if s.flagger != nil {
+		s.flagger.Kill()
+	}
+}
+
+// freePort returns a port that is free now. Flagger takes no listener, and ends when somebody else was faster.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }() // it was open a moment
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// dump shows what Flagger had to say.
+func (s *site) dump(path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		s.app.t.Log(err)
+		return
+	}
+	lines := strings.Split(string(text), "\n")
+	s.app.t.Logf("the last lines of %s:\n%s", path, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+}
+
+// startClients lets clients work until the test ends.
+func (a *app) startClients() {
+	a.t.Helper()
+	a.clients = &traffic.Clients{
+		Host: a.host, Server: a.route53.NameServers()[0], Dial: map[netip.Addr]string{}, Recorder: a.recorder,
+		Samplers: 6, Users: 6, Pause: 100 * time.Millisecond,
+	}
+	for _, s := range a.sites {
+		maps.Copy(a.clients.Dial, s.listeners)
+	}
+	ctx, stop := context.WithCancel(a.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { a.clients.Run(ctx) })
+	a.t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+}
+
+// release deploys a new version; of its answers every n-th is an error, none if that is 0.
+func (s *site) release(version string, faults int) {
+	t := s.app.t
+	t.Helper()
+	annotations := map[string]string{cluster.VersionAnnotation: version}
+	if faults > 0 {
+		annotations[cluster.FaultsAnnotation] = fmt.Sprint(faults)
+	}
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": annotations}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Kube.AppsV1().Deployments(s.app.namespace).Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait returns when a condition holds, and fails the test if it does not in time.
+func (s *site) wait(what string, patience time.Duration, condition func() bool) {
+	t := s.app.t
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("cluster %s: after %s it is not true that %s; the canary is %+v", s.Name, patience, what, s.history.last())
+		case <-t.Context().Done():
+			t.FailNow()
+		}
+	}
+}
+
+// phase returns a condition: the Canary is in one of the phases.
+func (s *site) phase(phases ...flaggerv1.CanaryPhase) func() bool {
+	return func() bool { return slices.Contains(phases, s.history.last().phase) }
+}

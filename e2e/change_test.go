@@ -1,0 +1,93 @@
+package e2e_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/penstock-dev/penstock/e2e/internal/traffic"
+)
+
+// edit changes an Ingress as a user does.
+func (s *site) edit(ingress string, change func(*networkingv1.Ingress)) {
+	t := s.app.t
+	t.Helper()
+	api := s.Kube.NetworkingV1().Ingresses(s.app.namespace)
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		i, err := api.Get(t.Context(), ingress, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		change(i)
+		_, err = api.Update(t.Context(), i, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sharesNow checks the shares of the next seconds.
+func (a *app) sharesNow(what string, intended map[traffic.Cell]float64) {
+	a.t.Helper()
+	from := time.Now()
+	<-time.After(5 * time.Second)
+	counts := traffic.Counts(a.recorder.Between(from, time.Now()))
+	a.t.Logf("%s: %v", what, counts)
+	for _, err := range traffic.Check(counts, intended) {
+		a.t.Errorf("%s: %v", what, err)
+	}
+}
+
+// TestChangesInMidCanary: weights hold, and traffic follows, whatever people do to the Ingress and whatever restarts.
+func TestChangesInMidCanary(t *testing.T) {
+	t.Parallel()
+	for label, s := range map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53, "Split": splitRoute53} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			a := newApp(t, s)
+			east := a.sites["east"]
+			east.release(release, 0)
+			east.wait("the canary has its first share", patience, east.atWeight(20))
+
+			// The next tick sees all of this, and takes the second step at its end.
+			prefix := networkingv1.PathTypePrefix
+			east.edit(name, func(i *networkingv1.Ingress) {
+				i.Annotations["zalando.org/skipper-filter"] = `setResponseHeader("X-Edited", "true")`
+				i.Annotations["dns.adevinta.com/traffic-weight"] = "50"
+				paths := &i.Spec.Rules[0].HTTP.Paths
+				more := (*paths)[0]
+				more.Path, more.PathType = "/more", &prefix
+				*paths = append(*paths, more)
+				i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{a.host}, SecretName: "tls"}}
+			})
+			if !s.split {
+				err := east.Kube.NetworkingV1().Ingresses(a.namespace).Delete(t.Context(), name+"-canary", metav1.DeleteOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			east.wait("the edit is followed", patience, func() bool { return s.provider == "skipper" || a.hostWeight("east") == 50 })
+			a.ends(flaggerv1.CanaryPhaseSucceeded)
+			east.shares(map[int]map[traffic.Cell]float64{40: intended(40)})
+			a.only(traffic.Cell{Cluster: "east", Version: release})
+			a.untouched()
+		})
+	}
+}
+
+// hostWeight returns the weight of a cluster's record.
+func (a *app) hostWeight(cluster string) int {
+	for _, set := range a.route53.RecordSets(a.zoneID) {
+		if set.Type == route53types.RRTypeA && aws.ToString(set.Name) == a.host+"." && aws.ToString(set.SetIdentifier) == cluster {
+			return int(aws.ToInt64(set.Weight))
+		}
+	}
+	return -1
+}

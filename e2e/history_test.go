@@ -1,0 +1,182 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// moment is what stands in the API about a Canary.
+type moment struct {
+	at       time.Time
+	phase    flaggerv1.CanaryPhase
+	status   int // the canary weight in Flagger's status
+	skipper  int // in the canary Ingress; -1 without one
+	desired  state.Desired
+	observed state.Observed
+	replicas int32 // of the target
+}
+
+// weight is the canary's weight that was asked for.
+func (m moment) weight() int {
+	if m.desired.Mode == state.Split {
+		return m.desired.Weights.Canary
+	}
+	return max(m.skipper, 0)
+}
+
+// effective tells whether DNS is as asked for, as far as it concerns the split.
+func (m moment) effective() bool {
+	return m.desired.Mode != state.Split && m.desired.Exposure%100 == 0 || m.observed.Done(m.desired)
+}
+
+// history is what happened to a Canary.
+type history struct {
+	mu      sync.Mutex // guards the following
+	moments []moment
+}
+
+// watch begins a history.
+func (s *site) watch() *history {
+	t, ctx := s.app.t, s.app.t.Context()
+	t.Helper()
+	h := &history{moments: []moment{{at: time.Now(), skipper: -1}}}
+	only := func(name string) metav1.ListOptions {
+		return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+	}
+	var running sync.WaitGroup
+	var watches []watch.Interface
+	follow := func(w watch.Interface, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		watches = append(watches, w)
+		running.Go(func() {
+			for event := range w.ResultChan() {
+				h.saw(event)
+			}
+		})
+	}
+	namespace := s.app.namespace
+	follow(s.Flagger.FlaggerV1beta1().Canaries(namespace).Watch(ctx, only(name)))
+	follow(s.Kube.AppsV1().Deployments(namespace).Watch(ctx, only(name)))
+	follow(s.Kube.NetworkingV1().Ingresses(namespace).Watch(ctx, only(name+"-canary")))
+	follow(s.Kube.CoreV1().ConfigMaps(namespace).Watch(ctx, only(state.Name(name))))
+	t.Cleanup(func() {
+		for _, w := range watches {
+			w.Stop()
+		}
+		running.Wait()
+	})
+	return h
+}
+
+// saw adds a moment if anything of it is new.
+func (h *history) saw(event watch.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	last := h.moments[len(h.moments)-1]
+	now := last
+	switch o := event.Object.(type) {
+	case *flaggerv1.Canary:
+		now.phase, now.status = o.Status.Phase, o.Status.CanaryWeight
+	case *appsv1.Deployment:
+		if o.Spec.Replicas != nil {
+			now.replicas = *o.Spec.Replicas
+		}
+	case *networkingv1.Ingress:
+		var weights map[string]float64
+		now.skipper = -1
+		if event.Type != watch.Deleted && json.Unmarshal([]byte(o.Annotations["zalando.org/backend-weights"]), &weights) == nil {
+			now.skipper = int(weights[name+"-canary"])
+		}
+	case *corev1.ConfigMap:
+		now.desired, now.observed = state.Desired{}, state.Observed{}
+		if event.Type != watch.Deleted {
+			now.desired, now.observed, _ = state.Read(o) // malformed is the same as missing
+		}
+	}
+	same := now.phase == last.phase && now.status == last.status && now.skipper == last.skipper && now.replicas == last.replicas &&
+		now.desired.Generation == last.desired.Generation && now.effective() == last.effective()
+	now.at = time.Now()
+	if same {
+		now.at = last.at
+		h.moments[len(h.moments)-1] = now
+		return
+	}
+	h.moments = append(h.moments, now)
+}
+
+func (h *history) last() moment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.moments[len(h.moments)-1]
+}
+
+func (h *history) all() []moment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]moment(nil), h.moments...)
+}
+
+// lag is how much later than the API a watch may know something.
+const lag = 200 * time.Millisecond
+
+// steady is a time in which a Canary's weight was the same everywhere, and primary still ran the version before.
+type steady struct {
+	weight   int
+	from, to time.Time
+}
+
+// steady returns these times. dns tells when DNS was last changed before a time.
+func (h *history) steady(dns func(time.Time) time.Time) []steady {
+	var out []steady
+	moments := h.all()
+	for i := 0; i < len(moments); i++ {
+		m := moments[i]
+		if m.phase == flaggerv1.CanaryPhasePromoting {
+			break
+		}
+		if !m.effective() || m.phase != flaggerv1.CanaryPhaseProgressing {
+			continue
+		}
+		to := time.Now()
+		for _, next := range moments[i+1:] {
+			if next.weight() != m.weight() || next.effective() != m.effective() || next.phase != m.phase {
+				to = next.at
+				break
+			}
+			i++
+		}
+		from := m.at.Add(settle + poll)
+		if m.desired.Mode == state.Split { // the publisher looks once a tick and is careful, so it was true for a while when it says so
+			from = dns(m.at).Add(syncDelay + ttl + lag)
+		}
+		out = append(out, steady{m.weight(), from, to.Add(-lag)})
+	}
+	return out
+}
+
+// downs returns when the target was scaled to zero at the end of a canary.
+func (h *history) downs() []time.Time {
+	var out []time.Time
+	begun := false
+	moments := h.all()
+	for i, m := range moments {
+		begun = begun || m.phase == flaggerv1.CanaryPhaseProgressing
+		if i > 0 && begun && m.replicas == 0 && moments[i-1].replicas > 0 {
+			out = append(out, m.at)
+		}
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+package e2e_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+
+	"github.com/penstock-dev/penstock/e2e/internal/gateway"
+	"github.com/penstock-dev/penstock/internal/route53emulator"
+)
+
+// TestFlaggerIsKilled kills it at the points between which a change of weights is durable in another place.
+func TestFlaggerIsKilled(t *testing.T) {
+	t.Parallel()
+	asked := func(s *site, weight int) func() bool {
+		return func() bool { m := s.history.last(); return m.desired.Attached && m.desired.Weights.Canary == weight }
+	}
+	for label, tc := range map[string]struct {
+		setup  setup
+		faults int // of the new version
+		hold   func(a *app)
+		until  func(s *site) func() bool
+		end    flaggerv1.CanaryPhase
+	}{
+		"AskedButNotWritten": {
+			setup: splitRoute53,
+			hold: func(a *app) {
+				a.route53.Inject(route53emulator.Fault{Kind: route53emulator.Unavailable, Operation: route53emulator.ChangeResourceRecordSets, Times: -1})
+			},
+			until: func(s *site) func() bool { return asked(s, 20) },
+			end:   flaggerv1.CanaryPhaseSucceeded,
+		},
+		"WrittenButNotInSync": {
+			setup: splitRoute53,
+			hold:  func(a *app) { a.route53.HoldChanges(true) },
+			until: func(s *site) func() bool {
+				return func() bool {
+					m := s.history.last()
+					return asked(s, 20)() && m.observed.Generation == m.desired.Generation && m.observed.Change != "" && !m.observed.Effective
+				}
+			},
+			end: flaggerv1.CanaryPhaseSucceeded,
+		},
+		"Draining": {
+			setup: splitRoute53, faults: 2,
+			until: func(s *site) func() bool {
+				return func() bool {
+					m := s.history.last()
+					draining := m.desired.Attached && m.desired.Weights.Canary == 0 && !m.observed.Done(m.desired)
+					if m.weight() == 20 && m.effective() {
+						s.app.route53.HoldChanges(true)
+					}
+					return draining && m.desired.Generation > 1
+				}
+			},
+			end: flaggerv1.CanaryPhaseFailed,
+		},
+		"BetweenSkipperAndDNS": {
+			setup: setup{provider: "dns-weighted", backend: "route53", change: func(c *flaggerv1.Canary) {
+				c.Annotations["penstock.dev/cluster-exposure"] = "50"
+			}},
+			hold: func(a *app) {
+				for _, s := range a.sites {
+					s.gateway.Decide(func(r *http.Request) gateway.Fault {
+						if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/configmaps/app-penstock") && s.history.last().skipper == 40 {
+							return gateway.Fault{Hold: make(chan struct{})}
+						}
+						return gateway.Fault{}
+					})
+				}
+			},
+			until: func(s *site) func() bool { return func() bool { return s.history.last().skipper == 40 } },
+			end:   flaggerv1.CanaryPhaseSucceeded,
+		},
+	} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			a := newApp(t, tc.setup)
+			east := a.sites["east"]
+			if tc.hold != nil {
+				tc.hold(a)
+			}
+			east.release(release, tc.faults)
+			east.wait("it is time to kill Flagger", patience, tc.until(east))
+			east.flagger.Kill()
+			a.route53.ClearFaults()
+			a.route53.HoldChanges(false)
+			east.gateway.Decide(nil)
+			east.startFlagger()
+			a.ends(tc.end)
+			a.untouched()
+		})
+	}
+}

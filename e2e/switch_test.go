@@ -1,0 +1,41 @@
+package e2e_test
+
+import (
+	"testing"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+
+	"github.com/penstock-dev/penstock/e2e/internal/traffic"
+)
+
+// TestSwitchOfFlagger: a live Canary goes from Flagger's own Skipper router to ours and back, in mid-canary, and keeps its weights.
+func TestSwitchOfFlagger(t *testing.T) {
+	t.Parallel()
+	a := prepareApp(t, setup{provider: "skipper", program: "flagger-upstream", change: func(c *flaggerv1.Canary) {
+		c.Spec.Analysis.StepWeight, c.Spec.Analysis.MaxWeight = 10, 50
+	}})
+	a.start()
+	east := a.sites["east"]
+	east.release(release, 0)
+	for _, step := range []struct {
+		weight int
+		next   string
+	}{{10, "flagger"}, {30, "flagger-upstream"}, {40, "flagger"}} {
+		east.wait("the canary has the share at which Flagger is changed", patience, func() bool { return east.history.last().status == step.weight })
+		east.flagger.Kill()
+		a.setup.program = step.next
+		east.startFlagger()
+	}
+	a.ends(flaggerv1.CanaryPhaseSucceeded)
+	last := 0
+	for _, m := range east.history.all() {
+		if m.phase == flaggerv1.CanaryPhaseProgressing && m.weight() < last {
+			t.Errorf("the canary's weight fell from %d to %d", last, m.weight())
+		}
+		if m.phase == flaggerv1.CanaryPhaseProgressing {
+			last = m.weight()
+		}
+	}
+	a.only(traffic.Cell{Cluster: "east", Version: release})
+	a.failures()
+}
