@@ -16,18 +16,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -84,8 +79,11 @@ type site struct {
 	app     *app
 	gateway *gateway.Gateway
 	flagger *process.Process
-	env     []string
-	log     *os.File
+	// externalDNS is nil where the routers publish by themselves.
+	externalDNS *process.Process
+	skippers    [2]atomic.Pointer[exampleworld.Skipper]
+	env         []string
+	log         *os.File
 
 	addresses [2]netip.Addr // of the load balancers: of the apex Ingress, and of the prepared one
 	listeners map[netip.Addr]string
@@ -303,15 +301,11 @@ func (s *site) class(lb int) string { return fmt.Sprintf("%s-%d", s.app.namespac
 func (s *site) startSkipper(lb int) {
 	t := s.app.t
 	t.Helper()
-	skipper, err := exampleworld.NewSkipper(t.Context(), s.gateway.URL, s.class(lb), exampleworld.Options{Poll: poll, Transport: s.Node.Transport})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.restartSkipper(lb)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: skipper, ReadHeaderTimeout: 10 * time.Second}
+	must(t, err)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.skippers[lb].Load().ServeHTTP(w, r) })
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -320,105 +314,18 @@ func (s *site) startSkipper(lb int) {
 	t.Cleanup(func() {
 		_ = server.Close() // connections that are closed twice are no harm
 		<-ended
-		skipper.Close()
 	})
 	s.listeners[s.addresses[lb]] = listener.Addr().String()
 }
 
-// deploy creates what a user would.
-func (s *site) deploy() {
-	t, ctx := s.app.t, s.app.t.Context()
+// restartSkipper puts a fresh Skipper in the place of the one behind a load balancer, as a rolling update does.
+func (s *site) restartSkipper(lb int) {
+	t := s.app.t
 	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	namespace := s.app.namespace
-	_, err := s.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
-	must(err)
-	replicas := int32(1)
-	labels := map[string]string{"app": name}
-	_, err = s.Kube.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: &replicas,
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{cluster.VersionAnnotation: version}},
-				Spec: corev1.PodSpec{Containers: []corev1.Container{{
-					Name: name, Image: "app.example.com/app", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: cluster.Port}},
-				}}},
-			},
-		},
-	}, metav1.CreateOptions{})
-	must(err)
-	// A Service that Flagger makes goes with the Canary; the user's own stays, and selects the target again.
-	_, err = s.Kube.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}},
-	}, metav1.CreateOptions{})
-	must(err)
-	s.createIngress(name, name, 0)
-	if s.app.setup.split {
-		s.createIngress(next, name+"-canary", 1)
-	}
-	_, err = s.Flagger.FlaggerV1beta1().Canaries(namespace).Create(ctx, s.newCanary(), metav1.CreateOptions{})
-	must(err)
-	s.history = s.watch()
-}
-
-func (s *site) createIngress(ingress, service string, lb int) {
-	t, ctx := s.app.t, s.app.t.Context()
-	t.Helper()
-	class, prefix := s.class(lb), networkingv1.PathTypePrefix
-	api := s.Kube.NetworkingV1().Ingresses(s.app.namespace)
-	created, err := api.Create(ctx, &networkingv1.Ingress{
-		// Skipper looks at this annotation alone.
-		ObjectMeta: metav1.ObjectMeta{Name: ingress, Annotations: map[string]string{"kubernetes.io/ingress.class": class}},
-		Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{
-			Host: s.app.host,
-			IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
-				Path: "/", PathType: &prefix,
-				Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: service, Port: networkingv1.ServiceBackendPort{Number: 80}}},
-			}}}},
-		}}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	created.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: s.addresses[lb].String()}}
-	if _, err := api.UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (s *site) newCanary() *flaggerv1.Canary {
-	c := &flaggerv1.Canary{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}},
-		Spec: flaggerv1.CanarySpec{
-			Provider:         s.app.setup.provider,
-			TargetRef:        flaggerv1.LocalObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name},
-			IngressRef:       &flaggerv1.LocalObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: name},
-			Service:          flaggerv1.CanaryService{Port: 80, TargetPort: intstr.FromString("http")},
-			RevertOnDeletion: s.app.setup.split,
-			Analysis: &flaggerv1.CanaryAnalysis{
-				Interval: "10s", Threshold: 2, StepWeight: 20, MaxWeight: 40,
-				Metrics: []flaggerv1.CanaryMetric{
-					{Name: "request-success-rate", Interval: "10s", ThresholdRange: &flaggerv1.CanaryThresholdRange{Min: new(99.0)}},
-					{Name: "request-duration", Interval: "10s", ThresholdRange: &flaggerv1.CanaryThresholdRange{Max: new(1000.0)}},
-				},
-			},
-		},
-	}
-	if s.app.setup.split {
-		c.Annotations["penstock.dev/canary-ingress"] = next
-	}
-	if s.app.setup.change != nil {
-		s.app.setup.change(c)
-	}
-	return c
+	skipper, err := exampleworld.NewSkipper(t.Context(), s.gateway.URL, s.class(lb), exampleworld.Options{Poll: poll, Transport: s.Node.Transport})
+	must(t, err)
+	t.Cleanup(skipper.Close) // the one before has requests under way, so all end with the test
+	s.skippers[lb].Store(skipper)
 }
 
 // dir is the folder of the site's programs.
@@ -501,6 +408,7 @@ func (s *site) startExternalDNS() {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Kill)
+	s.externalDNS = p
 }
 
 func (s *site) stopFlagger() {
@@ -549,23 +457,6 @@ func (a *app) startClients() {
 		stop()
 		running.Wait()
 	})
-}
-
-// release deploys a new version; of its answers every n-th is an error, none if that is 0.
-func (s *site) release(version string, faults int) {
-	t := s.app.t
-	t.Helper()
-	annotations := map[string]string{cluster.VersionAnnotation: version}
-	if faults > 0 {
-		annotations[cluster.FaultsAnnotation] = fmt.Sprint(faults)
-	}
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": annotations}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Kube.AppsV1().Deployments(s.app.namespace).Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // wait returns when a condition holds, and fails the test if it does not in time.

@@ -1,0 +1,75 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
+	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+
+	"github.com/penstock-dev/penstock/e2e/internal/traffic"
+)
+
+// TestRestartsInMidCanary: external-dns is killed while it has a change before it, and every Skipper is replaced.
+func TestRestartsInMidCanary(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, splitExternalDNS)
+	east := a.sites["east"]
+	east.release(release, 0)
+	east.wait("the second share is asked for", patience, func() bool { return east.history.last().desired.Weights.Canary == 40 })
+	east.externalDNS.Kill()
+	east.restartSkipper(0)
+	east.restartSkipper(1)
+	<-time.After(10 * time.Second)
+	if east.history.last().effective() {
+		t.Error("a step is called effective that nobody published")
+	}
+	east.startExternalDNS()
+	a.ends(flaggerv1.CanaryPhaseSucceeded)
+	east.shares(map[int]map[traffic.Cell]float64{40: intended(40)})
+	a.only(traffic.Cell{Cluster: "east", Version: release})
+	a.untouched()
+}
+
+// TestExternalDNSRejects: a record of somebody else is where the inner set should be. The canary waits and says why, and goes on when the
+// record is gone.
+func TestExternalDNSRejects(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, splitExternalDNS)
+	east := a.sites["east"]
+	client := route53.NewFromConfig(a.route53.Config("somebody"))
+	inTheWay := func(action route53types.ChangeAction) {
+		t.Helper()
+		_, err := client.ChangeResourceRecordSets(t.Context(), &route53.ChangeResourceRecordSetsInput{
+			HostedZoneId: &a.zoneID,
+			ChangeBatch: &route53types.ChangeBatch{Changes: []route53types.Change{{Action: action, ResourceRecordSet: &route53types.ResourceRecordSet{
+				Name: aws.String("east._canary." + a.host), Type: route53types.RRTypeCname, TTL: aws.Int64(5),
+				ResourceRecords: []route53types.ResourceRecord{{Value: aws.String("elsewhere.example.com")}},
+			}}}},
+		})
+		must(t, err)
+	}
+	inTheWay(route53types.ChangeActionCreate)
+	east.release(release, 0)
+	east.wait("the canary says what it waits for", patience, func() bool {
+		for _, event := range east.events() {
+			if strings.Contains(event, "has no marker east._penstock.east._canary.") {
+				return true
+			}
+		}
+		return false
+	})
+	a.only(traffic.Cell{Cluster: "east", Version: version})
+	if phase := east.history.last().phase; phase != flaggerv1.CanaryPhaseProgressing {
+		t.Errorf("phase %s while external-dns is refused, want Progressing", phase)
+	}
+	if alerts := east.alerts("danger"); len(alerts) > 0 {
+		t.Errorf("alerts of a step that waits: %q", alerts)
+	}
+	inTheWay(route53types.ChangeActionDelete)
+	a.ends(flaggerv1.CanaryPhaseSucceeded)
+	a.untouched()
+}
