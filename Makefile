@@ -8,6 +8,8 @@ E2E_MODULES := e2e e2e/kube
 EXTERNAL_DNS := sigs.k8s.io/external-dns@v0.21.0
 # kube-apiserver says which version it is, and Flagger looks at it.
 KUBERNETES := v1.36.3
+# Tests mostly wait, but each has a Flagger, a Skipper and clients. More at a time on two cores make Skipper late.
+E2E_PARALLEL ?= 8
 E2E ?=
 DEMO ?=
 # README shows what the demo draws without flags.
@@ -38,7 +40,7 @@ e2e: flagger ## real Flagger, kube-apiserver, Skipper and external-dns; E2E="-ru
 	cd e2e/kube && go build -ldflags "-X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/bin/kube .
 	GOBIN=$(CURDIR)/bin go install $(EXTERNAL_DNS)
 	cd examples/flagger && go build -o $(CURDIR)/bin/flagger-upstream github.com/fluxcd/flagger/cmd/flagger
-	cd e2e && go test -count=1 -parallel 32 -timeout 25m $(E2E) ./...
+	cd e2e && go test -count=1 -parallel $(E2E_PARALLEL) -timeout 40m $(E2E) ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet and the linters of .golangci.yml, at pinned versions

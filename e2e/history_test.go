@@ -132,7 +132,7 @@ func (h *history) all() []moment {
 // lag is how much later than the API a watch may know something.
 const lag = 200 * time.Millisecond
 
-// steady is a time in which a Canary's weight was the same everywhere, and primary still ran the version before.
+// steady is a time in a canary in which its weight was the same everywhere.
 type steady struct {
 	weight   int
 	from, to time.Time
@@ -144,9 +144,6 @@ func (h *history) steady(dns func(time.Time) time.Time) []steady {
 	moments := h.all()
 	for i := 0; i < len(moments); i++ {
 		m := moments[i]
-		if m.phase == flaggerv1.CanaryPhasePromoting {
-			break
-		}
 		if !m.effective() || m.phase != flaggerv1.CanaryPhaseProgressing {
 			continue
 		}

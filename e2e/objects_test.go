@@ -126,7 +126,7 @@ func (s *site) release(version string, faults int) { s.deployVersion(name, versi
 func (s *site) deployVersion(name, version string, faults int) {
 	t := s.app.t
 	t.Helper()
-	annotations := map[string]string{cluster.VersionAnnotation: version}
+	annotations := map[string]any{cluster.VersionAnnotation: version, cluster.FaultsAnnotation: nil} // null removes it
 	if faults > 0 {
 		annotations[cluster.FaultsAnnotation] = fmt.Sprint(faults)
 	}

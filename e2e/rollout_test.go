@@ -53,7 +53,7 @@ func (a *app) untouched() {
 	}
 	for _, s := range a.sites {
 		for _, at := range s.history.downs() {
-			until := a.recorder.UsableUntil(s.addresses[1])
+			until := a.recorder.UsableUntil(s.addresses[1], at)
 			if until.IsZero() {
 				continue // it has none of its own
 			}

@@ -41,8 +41,11 @@ type Sample struct {
 type Recorder struct {
 	mu      sync.Mutex // guards the following
 	samples []Sample
-	expires map[netip.Addr]time.Time // when the last answer of DNS with an address may be used no more
+	answers map[netip.Addr][]answer // of DNS, by the address in them
 }
+
+// answer is when DNS was asked, and until when what it answered may be used.
+type answer struct{ at, until time.Time }
 
 func (r *Recorder) add(s Sample) {
 	r.mu.Lock()
@@ -50,22 +53,26 @@ func (r *Recorder) add(s Sample) {
 	r.samples = append(r.samples, s)
 }
 
-func (r *Recorder) answered(address netip.Addr, until time.Time) {
+func (r *Recorder) answered(address netip.Addr, at, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.expires == nil {
-		r.expires = map[netip.Addr]time.Time{}
+	if r.answers == nil {
+		r.answers = map[netip.Addr][]answer{}
 	}
-	if until.After(r.expires[address]) {
-		r.expires[address] = until
-	}
+	r.answers[address] = append(r.answers[address], answer{at, until})
 }
 
-// UsableUntil returns until when a client that obeys the TTL may use an address.
-func (r *Recorder) UsableUntil(address netip.Addr) time.Time {
+// UsableUntil returns until when a client that obeys the TTL may use an address that it was answered with before a time; zero if none was.
+func (r *Recorder) UsableUntil(address netip.Addr, before time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.expires[address]
+	var until time.Time
+	for _, a := range r.answers[address] {
+		if a.at.Before(before) && a.until.After(until) {
+			until = a.until
+		}
+	}
+	return until
 }
 
 // Between returns the samples that began and ended within a time.
@@ -166,7 +173,7 @@ func (c *Clients) work(ctx context.Context, fresh bool) {
 			if address, ttl, s.Err = c.lookup(ctx); s.Err == nil {
 				// The TTL counts from when the server answered, and that was after the question.
 				until = s.Start.Add(ttl)
-				c.Recorder.answered(address, until)
+				c.Recorder.answered(address, s.Start, until)
 			}
 		}
 		if s.Err == nil {
