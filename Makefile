@@ -68,4 +68,4 @@ fmt: ## format every Go file
 	@for module in $(MODULES) $(E2E_MODULES); do (cd $$module && $(LINT) fmt --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: presubmit
-presubmit: lint test e2e test-race ## all that CI runs
+presubmit: lint test e2e test-race ## every check
