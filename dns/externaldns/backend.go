@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -165,15 +166,17 @@ func (b *Backend) withdraw(ctx context.Context, key owner, pub dns.Publication) 
 		return dns.Status{InSync: true, InSyncSince: b.opts.Clock.Now()}
 	}
 	before := b.remembered(key)
-	p := plan{change: withdrawn}
+	p := plan{change: withdrawn + b.opts.Clock.Now().UTC().Format(time.RFC3339Nano)}
 	switch {
 	case found:
 		p.gone = held.without(nil)
-	case before != nil && before.change == withdrawn:
-		p.gone = before.held.gone
+	case before != nil && strings.HasPrefix(before.change, withdrawn):
+		p.change, p.gone = before.change, before.held.gone
 	case before != nil:
 		p.gone = before.held.without(nil)
-	case pub.Prior.InSync && pub.Prior.Change == withdrawn:
+	case pub.Prior.InSync && strings.HasPrefix(pub.Prior.Change, withdrawn):
+		p.change = pub.Prior.Change
+	case b.opts.AssumeSyncAfter > 0: // nothing is asked, so nothing need be remembered
 	default:
 		return dns.Status{Reason: fmt.Sprintf("dnsendpoint %s is gone, and nobody remembers what it held, so nothing proves that name servers have forgotten it: "+
 			"look into the zone, and then tell so by the annotation that ends a drain", pub.Ingress)}

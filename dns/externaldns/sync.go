@@ -27,8 +27,8 @@ const unknownNames = 90 * time.Second
 // assumed precedes a change that was not seen to be in sync, so that nobody takes it for that later.
 const assumed = "assumed "
 
-// withdrawn is the change that takes everything away.
-const withdrawn = "withdrawn"
+// withdrawn precedes the time of a change that takes everything away.
+const withdrawn = "withdrawn "
 
 // progress is how far the last change of one Ingress is. It spares checks; after a restart they begin anew.
 type progress struct {

@@ -407,6 +407,25 @@ func TestWithdrawnIsWhatNobodyAnswersAnyMore(t *testing.T) {
 	}
 }
 
+func TestWhatIsPutBackIsWithdrawnAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	before := publication(attached(50, 50)...)
+	r.publish(before)
+	object := r.object()
+	r.publish(publication())
+	r.settle(publication())
+	if _, err := r.kube.Resource(externaldns.Resource).Namespace(shop.Namespace).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.externalDNS(false)
+	r.waits(publication(), "still answers")
+	r.server.serve(false, nil)
+	if took := r.settle(publication()); took > window+5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 func TestWhatNobodyRemembersIsNotProven(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -418,6 +437,14 @@ func TestWhatNobodyRemembersIsNotProven(t *testing.T) {
 	r.restart()
 	r.waits(publication(), "nobody remembers what it held")
 	r.waits(publication(), "nobody remembers what it held")
+
+	r.opts.AssumeSyncAfter = time.Minute
+	r.restart()
+	r.waits(publication(), "assumed to need 1m0s")
+	r.clock.Advance(time.Minute)
+	if status := r.publish(publication()); !status.InSync || !status.Assumed {
+		t.Errorf("%+v, want it assumed", status)
+	}
 }
 
 func TestAnObjectWrittenAnewProvesItselfAnew(t *testing.T) {
