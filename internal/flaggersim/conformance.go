@@ -86,6 +86,7 @@ func (s Subject) begin(t *testing.T, w *World, name string, process *Process, ne
 		ScaleFromZero: func(context.Context) error { r.scale(false); return nil },
 		ScaleToZero:   func(context.Context) error { r.scale(true); return nil },
 		SaveStatus: func(flaggerv1.CanaryStatus) error {
+			r.look() // the looks on the clock may be held up in the goroutine of another Canary while this one goes on
 			return r.process.Write(func() error { return nil })
 		},
 	}, w.Clock)
