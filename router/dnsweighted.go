@@ -89,7 +89,8 @@ func (o DNSWeightedOptions) withDefaults() DNSWeightedOptions {
 }
 
 // DNSWeighted is the router for clusters behind weighted DNS. What it wants of DNS stands in one ConfigMap per Canary; the cluster
-// publisher makes it so and answers there. It keeps no state and may be used by several goroutines.
+// publisher makes it so and answers there. Beside that it remembers only what concerns this process, and may be used
+// by several goroutines.
 //
 // In shared mode primary and canary sit behind one load balancer: Skipper splits, and DNS carries the cluster's exposure. In split
 // mode the canary has a load balancer of its own, and DNS splits.
@@ -103,6 +104,7 @@ type DNSWeighted struct {
 	opts      DNSWeightedOptions
 	events    *events
 	metrics   *metrics
+	longSteps *memory[time.Time] // when the last step ended that took long
 }
 
 var _ Interface = (*DNSWeighted)(nil)
@@ -117,8 +119,9 @@ func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Pu
 	m := newMetrics(opts.Registerer, log)
 	r := &DNSWeighted{
 		base: ctx, kube: kube, publisher: publisher, source: dns.NewKubeSource(kube, opts.Clock), log: log, opts: opts,
-		events:  newEvents(ctx, kube, log, opts.Clock, opts.CallTimeout, m),
-		metrics: m,
+		events:    newEvents(ctx, kube, log, opts.Clock, opts.CallTimeout, m),
+		metrics:   m,
+		longSteps: newMemory[time.Time](opts.Clock),
 	}
 	if opts.Skipper.Warn == nil {
 		opts.Skipper.Warn = func(canary *flaggerv1.Canary, reason, message string) { //nolint:contextcheck // events have the base context
@@ -132,10 +135,12 @@ func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Pu
 // Reconcile creates the ConfigMap at 100/0, follows what may be followed at any time, starts the way back to the load balancer once
 // a canary is over, and lets the publisher, if it is in this process, go on. It never resets weights. A configuration that cannot
 // work is an error until the Canary is Initialized; later everything is a warning, because an error would keep Flagger from rolling
-// back. Nothing is done for a Canary that is being deleted.
+// back. For a Canary that is being deleted nothing is done, but that its apex Service stays at its target once it has been finalized.
 func (r *DNSWeighted) Reconcile(canary *flaggerv1.Canary) error {
 	if beingDeleted(canary) {
-		return nil
+		ctx, cancel := r.call()
+		defer cancel()
+		return r.skipper.reverted.keep(ctx, canary)
 	}
 	err := r.reconcile(canary)
 	if err == nil || !initialized(canary) {
@@ -192,16 +197,43 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 		return err
 	}
 	r.metrics.target(canary, asked)
+	start := r.opts.Clock.Now()
 	if r.modeIn(canary, w) == state.Split {
-		return r.setSplit(canary, asked)
+		err = r.setSplit(canary, asked)
+	} else {
+		err = r.setShared(canary, w, asked)
 	}
-	return r.setShared(canary, w, asked)
+	if took := r.opts.Clock.Since(start); asked.canary > 0 && took > leastAnalysis(canary) {
+		r.longSteps.put(canary, r.opts.Clock.Now())
+	}
+	return err
+}
+
+// leastAnalysis is how long a step must have been effective before it is judged.
+func leastAnalysis(canary *flaggerv1.Canary) time.Duration { return canary.GetAnalysisInterval() / 2 }
+
+// tooSoon returns an error in a tick that comes right after a step for which Flagger had to wait: its ticker makes up for one that was due
+// meanwhile. Metrics know nothing of the step yet, and Flagger would take the lack of them for a failure, or the next step.
+// https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/job.go
+func (r *DNSWeighted) tooSoon(canary *flaggerv1.Canary) error {
+	since, ok := r.longSteps.get(canary)
+	if !ok || canary.Status.Phase != flaggerv1.CanaryPhaseProgressing {
+		return nil
+	}
+	if ago := r.opts.Clock.Since(since); ago < leastAnalysis(canary) {
+		return fmt.Errorf("canary %s/%s: the step that Flagger waited for ended %s ago, and half of spec.analysis.interval (%s) has to pass before it can be judged: this tick is left out",
+			canary.Namespace, canary.Name, ago.Round(time.Millisecond), canary.GetAnalysisInterval())
+	}
+	return nil
 }
 
 // GetRoutes returns the weights that are effective or, while they are on their way, those that the table of situations says. It does
-// not ask DNS, and never fails because DNS is slow.
+// not ask DNS, and never fails because DNS is slow; but a tick is left out that comes right after a step that was waited for.
 func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
 	if err := checkIngressRef(canary); err != nil {
+		return 0, 0, false, err
+	}
+	if err := r.tooSoon(canary); err != nil {
 		return 0, 0, false, err
 	}
 	w, err := r.read(canary)
@@ -225,8 +257,8 @@ func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, ca
 }
 
 // Finalize gives the traffic back to the target: in split mode the hosts point at the Ingress' load balancer again, in shared mode the
-// generated Ingresses go. It never waits: what takes time is started durably, and ErrDraining is returned until it is done. What is
-// gone already counts as done.
+// generated Ingresses go. It waits for Skipper alone: what takes time in DNS is started durably, and ErrDraining is returned until it is done.
+// What is gone already counts as done.
 func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 	if err := checkIngressRef(canary); err != nil {
 		return nil //nolint:nilerr // nothing can have been made
@@ -240,10 +272,13 @@ func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 	} else {
 		err = r.finalizeShared(canary, w)
 	}
-	if err == nil {
-		r.metrics.forget(canary)
+	if err != nil {
+		return err
 	}
-	return err
+	r.metrics.forget(canary)
+	ctx, cancel := r.call()
+	defer cancel()
+	return r.skipper.reverted.begin(ctx, canary)
 }
 
 // modeIn returns the mode that a Canary is in: the one that was begun, or else the one that is asked for.

@@ -85,7 +85,8 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	if _, weight, _, err := r.skipper.GetRoutes(canary); err != nil || weight > 0 {
 		return false, err
 	}
-	return true, r.skipper.Finalize(canary)
+	_, err := r.skipper.deleteAll(canary)
+	return err == nil, err
 }
 
 // recover returns the wish of a Canary whose own was lost: in shared mode from Skipper's weights, in split mode from the published

@@ -44,12 +44,14 @@ type SkipperOptions struct {
 }
 
 // Skipper is the router for Skipper's Ingress data client: it splits by the weights of a second Ingress that precedes the
-// user's own. It holds no state and may be used by several goroutines. docs/skipper.md is its page for users.
+// user's own. It holds no state but which Canaries it has finalized, and may be used by several goroutines. docs/skipper.md is its page for users.
 type Skipper struct {
 	base context.Context //nolint:containedctx // Flagger's interface carries none; each call derives its own with a deadline
 	kube kubernetes.Interface
 	log  *zap.SugaredLogger
 	opts SkipperOptions
+
+	reverted *reverted
 }
 
 var _ Interface = (*Skipper)(nil)
@@ -71,17 +73,22 @@ func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.Sugared
 	if opts.Clock == nil {
 		opts.Clock = clock.RealClock{}
 	}
-	return &Skipper{base: ctx, kube: kube, log: log, opts: opts}
+	return &Skipper{
+		base: ctx, kube: kube, log: log, opts: opts,
+		reverted: &reverted{kube: kube, log: log, selectors: newMemory[map[string]string](opts.Clock)},
+	}
 }
 
 // Reconcile makes the generated Ingresses follow the apex Ingress and the Canary, at the weights that are set; it creates them
 // at 100/0, or in the middle of a canary at the weights in the Canary's status. Weights that an earlier Canary of that name left are
 // not kept, because Flagger begins by scaling the canary down. A configuration that cannot work is an error until the Canary is
-// Initialized; later it is a warning, and what there is stays, because an error would keep Flagger from rolling back. Nothing is
-// done for a Canary that is being deleted.
+// Initialized; later it is a warning, and what there is stays, because an error would keep Flagger from rolling back. For
+// a Canary that is being deleted nothing is done, but that its apex Service stays at its target once it has been finalized.
 func (s *Skipper) Reconcile(canary *flaggerv1.Canary) error {
 	if beingDeleted(canary) {
-		return nil
+		ctx, cancel := s.call()
+		defer cancel()
+		return s.reverted.keep(ctx, canary)
 	}
 	if err := checkIngressRef(canary); err != nil {
 		return s.refuse(canary, err)
@@ -343,36 +350,55 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 }
 
 // Finalize deletes the generated Ingresses; what is gone, or belongs to somebody else, is left alone. Flagger calls it after it
-// has scaled the target up and pointed the apex Service back at it, so the apex Ingress takes over without a gap. The canary
-// Ingress goes last, because it knows the others.
+// has scaled the target up and pointed the apex Service back at it, so the apex Ingress takes over without a gap; it returns once no Skipper
+// sends anybody to primary any more, which ends with the Canary.
 func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
+	if err := s.finalize(canary); err != nil {
+		return err
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	return s.reverted.begin(ctx, canary)
+}
+
+// finalize is all that concerns Ingresses.
+func (s *Skipper) finalize(canary *flaggerv1.Canary) error {
+	deleted, err := s.deleteAll(canary)
+	if err != nil || !deleted {
+		return err
+	}
+	return s.sleep(canary, s.opts.Settle, "without its canary ingress")
+}
+
+// deleteAll deletes the generated Ingresses, and tells whether the canary Ingress was there. It goes last, because it knows the others.
+func (s *Skipper) deleteAll(canary *flaggerv1.Canary) (bool, error) {
 	if err := checkIngressRef(canary); err != nil {
-		return nil //nolint:nilerr // nothing can have been made
+		return false, nil //nolint:nilerr // nothing can have been made
 	}
 	names := serviceNames(canary)
 	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if main == nil {
 		siblings, err := s.list(canary.Namespace)
 		if err != nil {
-			return err
+			return false, err
 		}
-		return s.deleteLeftovers(canary, siblings, nil)
+		return false, s.deleteLeftovers(canary, siblings, nil)
 	}
 	if err := checkOwner(main, canary, names); err != nil {
 		s.logFor(canary).Infow("canary ingress left alone", "ingress", main.Name, "reason", err.Error())
-		return nil
+		return false, nil
 	}
 	if err := s.deleteExtras(canary, readRecord(main).extras); err != nil {
-		return err
+		return false, err
 	}
 	if err := s.delete(main); err != nil {
-		return err
+		return false, err
 	}
 	s.logFor(canary).Infow("canary ingress deleted", "ingress", main.Name)
-	return nil
+	return true, nil
 }
 
 // settle waits until no Skipper acts on earlier routes any more, if these leave a Service without requests.
@@ -380,13 +406,17 @@ func (s *Skipper) settle(canary *flaggerv1.Canary, r routes, wait time.Duration)
 	if wait <= 0 || r.primary > 0 && !r.drained() {
 		return nil
 	}
+	return s.sleep(canary, wait, fmt.Sprintf("on %d/%d", r.primary, r.canary))
+}
+
+// sleep waits for Skipper.
+func (s *Skipper) sleep(canary *flaggerv1.Canary, wait time.Duration, on string) error {
 	s.logFor(canary).Infow("waiting for skipper to settle", "seconds", wait.Seconds())
 	select {
 	case <-s.opts.Clock.After(wait):
 		return nil
 	case <-s.base.Done():
-		return fmt.Errorf("canary %s/%s: waiting %s for skipper to settle on %d/%d: %w",
-			canary.Namespace, canary.Name, wait, r.primary, r.canary, s.base.Err())
+		return fmt.Errorf("canary %s/%s: waiting %s for skipper to settle %s: %w", canary.Namespace, canary.Name, wait, on, s.base.Err())
 	}
 }
 

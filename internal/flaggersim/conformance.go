@@ -32,7 +32,7 @@ type Subject struct {
 type World struct {
 	Clock *vclock.Clock
 	Kube  *fake.Clientset
-	// Start begins a process that remembers nothing. It returns what makes a router in it, as Flagger does on each tick.
+	// Start begins a process that remembers nothing. It returns what Flagger asks for a router on each tick, and gets the same one.
 	Start func(p *Process) (newRouter func() router.Interface)
 	// MayReach tells whether a request, of a user whose resolver obeys the TTL and whose proxy polls as configured, or a copy of one, may
 	// be sent to a Canary's canary now.
@@ -89,6 +89,7 @@ func (s Subject) begin(t *testing.T, w *World, name string, process *Process, ne
 			r.look() // the looks on the clock may be held up in the goroutine of another Canary while this one goes on
 			return r.process.Write(func() error { return nil })
 		},
+		Died: func() bool { return r.process.Dead() },
 	}, w.Clock)
 	r.stop = w.Clock.Every(time.Second, r.look)
 	t.Cleanup(r.stop)

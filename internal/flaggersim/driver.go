@@ -37,6 +37,8 @@ type Hooks struct {
 	Rollback                                          func() bool
 	// SaveStatus is called before the Canary's status is stored. Its error loses the write.
 	SaveStatus func(flaggerv1.CanaryStatus) error
+	// Died tells that Flagger's process died in the tick. The first tick of the next one comes an interval later: it has to become the leader.
+	Died func() bool
 }
 
 // Event is what Flagger would have recorded on the Canary.
@@ -94,8 +96,10 @@ func (d *Driver) Tick(ctx context.Context) error {
 	return err
 }
 
-// Run ticks at the Canary's interval until done says so or the limit of ticks is reached. It returns false in the latter case.
+// Run ticks at the Canary's interval until done says so or the limit of ticks is reached. It returns false in the latter case. As Flagger's
+// ticker does, it makes up at once for one tick that was due during another, and then goes on at the times that it began with (job.go).
 func (d *Driver) Run(ctx context.Context, ticks int, done func() bool) bool {
+	due := d.Clock.Now()
 	for range ticks {
 		if done() {
 			return true
@@ -104,10 +108,22 @@ func (d *Driver) Run(ctx context.Context, ticks int, done func() bool) bool {
 			return false
 		}
 		_ = d.Tick(ctx) // an error ends a tick, not the Canary
+		interval := d.Canary.GetAnalysisInterval()
+		if told(d.Hooks.Died) {
+			due = d.Clock.Now()
+		}
+		due = due.Add(interval)
+		left := due.Sub(d.Clock.Now())
+		if missed := -left / interval; missed > 0 {
+			due = due.Add(missed * interval)
+		}
+		if left <= 0 {
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-d.Clock.After(d.Canary.GetAnalysisInterval()):
+		case <-d.Clock.After(left):
 		}
 	}
 	return done()

@@ -40,10 +40,8 @@ func TestSkipper(t *testing.T) {
 			t.Helper()
 			w := newWorld(t, names)
 			w.Start = func(p *flaggersim.Process) func() router.Interface {
-				kube := p.Client(w.Kube)
-				return func() router.Interface {
-					return router.NewSkipper(t.Context(), kube, nil, router.SkipperOptions{Clock: w.Clock})
-				}
+				r := router.NewSkipper(t.Context(), p.Client(w.Kube), nil, router.SkipperOptions{Clock: w.Clock})
+				return func() router.Interface { return r }
 			}
 			watchProxy(t, w, names)
 			return w
@@ -199,9 +197,8 @@ func dnsWorld(t *testing.T, w *flaggersim.World, names []string, controller bool
 		if !controller {
 			local = publisher(p)
 		}
-		return func() router.Interface {
-			return router.NewDNSWeighted(t.Context(), kube, local, nil, router.DNSWeightedOptions{Clock: w.Clock})
-		}
+		r := router.NewDNSWeighted(t.Context(), kube, local, nil, router.DNSWeightedOptions{Clock: w.Clock})
+		return func() router.Interface { return r }
 	}
 	return backend
 }
