@@ -39,6 +39,10 @@ type Options struct {
 	Poll time.Duration
 	// Transport wraps what Skipper sends requests with; nil wraps nothing.
 	Transport func(http.RoundTripper) http.RoundTripper
+	// Namespace is the only one that Skipper reads; empty means all.
+	Namespace string
+	// Routes has each answer say in [RouteHeader] by which of Skipper's routes it was served.
+	Routes bool
 }
 
 // Cluster is a cluster in one process. Its methods may be called from several goroutines, but for those that add to it.

@@ -6,10 +6,13 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/zalando/skipper/dataclients/kubernetes"
+	"github.com/zalando/skipper/eskip"
+	"github.com/zalando/skipper/filters"
 	"github.com/zalando/skipper/filters/builtin"
 	"github.com/zalando/skipper/loadbalancer"
 	"github.com/zalando/skipper/predicates/cookie"
@@ -69,9 +72,14 @@ func NewSkipper(ctx context.Context, apiURL, class string, o Options) (*Skipper,
 		KubernetesEnableEndpointslices: true,
 		BackendTrafficAlgorithm:        o.Algorithm,
 		IngressClass:                   class,
+		KubernetesNamespace:            o.Namespace,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("skipper's kubernetes client: %w", err)
+	}
+	var tellRoutes []routing.PreProcessor
+	if o.Routes {
+		tellRoutes = append(tellRoutes, routeTeller{})
 	}
 	registry := routing.NewEndpointRegistry(routing.RegistryOptions{})
 	routes := routing.New(routing.Options{
@@ -82,6 +90,7 @@ func NewSkipper(ctx context.Context, apiURL, class string, o Options) (*Skipper,
 			traffic.New(), traffic.NewSegment(), primitive.NewTrue(), primitive.NewFalse(),
 			cookie.New(), query.New(), methods.New(), host.NewAny(), tee.New(),
 		},
+		PreProcessors:   tellRoutes,
 		PostProcessors:  []routing.PostProcessor{loadbalancer.NewAlgorithmProvider(), registry},
 		SignalFirstLoad: true,
 		SuppressLogs:    true,
@@ -103,6 +112,20 @@ func NewSkipper(ctx context.Context, apiURL, class string, o Options) (*Skipper,
 		s.Close()
 		return nil, fmt.Errorf("skipper's first load of routes: %w", ctx.Err())
 	}
+}
+
+// routeTeller adds a filter to each route, which tells its id.
+type routeTeller struct{}
+
+// Do implements [routing.PreProcessor].
+func (routeTeller) Do(routes []*eskip.Route) []*eskip.Route {
+	out := make([]*eskip.Route, 0, len(routes))
+	for _, r := range routes {
+		told := *r // the routes are kept, and come again
+		told.Filters = append(slices.Clone(r.Filters), &eskip.Filter{Name: filters.SetResponseHeaderName, Args: []any{RouteHeader, r.Id}})
+		out = append(out, &told)
+	}
+	return out
 }
 
 // ServeHTTP proxies a request.

@@ -25,6 +25,9 @@ const (
 	FaultHeader = "X-Fault"
 )
 
+// RouteHeader is what Skipper adds to answers on demand: see [Options].
+const RouteHeader = "X-Route"
+
 // Workload is a Deployment with one pod: an HTTP server on loopback that says who it is. The Services that select it follow it when it
 // starts and stops.
 type Workload struct {
