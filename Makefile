@@ -2,15 +2,19 @@
 
 # The modules, each tested and linted on its own. An importer of the library sees the first only.
 MODULES := . examples examples/flagger
-# Those of the end-to-end tests, which `make e2e` runs.
+# Those of the end-to-end tests, which `make e2e` runs; the parts of their world are tested with the others.
 E2E_MODULES := e2e e2e/kube
+TESTED := $(MODULES) e2e/internal
 # Newer ones do not build with Go 1.26.
 EXTERNAL_DNS := sigs.k8s.io/external-dns@v0.21.0
 # kube-apiserver says which version it is, and Flagger looks at it.
 KUBERNETES := v1.36.3
 # Tests mostly wait, but each has a Flagger, a Skipper and clients. More at a time on two cores make Skipper late.
-E2E_PARALLEL ?= 8
+E2E_PARALLEL ?= 16
 E2E ?=
+E2E_TEST = cd e2e && go test -count=1 -parallel $(E2E_PARALLEL)
+LENGTH ?= 10m
+SEED ?= 1
 DEMO ?=
 # README shows what the demo draws without flags.
 SVG ?= $(CURDIR)/$(if $(strip $(DEMO)),build,docs)/demo.svg
@@ -28,19 +32,30 @@ demo: ## shift real traffic between two clusters and two versions and draw docs/
 
 .PHONY: test
 test: ## unit, golden, conformance and real-Skipper tests of every module
-	@for module in $(MODULES); do echo "== test $$module"; (cd $$module && go test -shuffle=on -timeout 20m ./...) || exit 1; done
+	@for module in $(TESTED); do echo "== test $$module"; (cd $$module && go test -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: test-race
 test-race: ## the same under the race detector, which needs a C compiler
 	@command -v "$$(go env CC)" >/dev/null || { echo "make test-race: the race detector needs a C compiler; '$$(go env CC)' is not installed (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
-	@for module in $(MODULES); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
+	@for module in $(TESTED); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
 
 .PHONY: e2e
-e2e: flagger ## real Flagger, kube-apiserver, Skipper and external-dns; E2E="-run Rollback -v" passes flags
+e2e: e2e-programs ## real Flagger, kube-apiserver, Skipper and external-dns; E2E="-run Rollback -v" passes flags
+	$(E2E_TEST) -timeout 40m $(E2E) .
+
+.PHONY: e2e-chaos
+e2e-chaos: e2e-programs ## trouble in a random order for LENGTH (10m), which follows from SEED (1)
+	$(E2E_TEST) -timeout 0 -v -run TestChaos -chaos $(LENGTH) -chaos-seed $(SEED) .
+
+.PHONY: e2e-figures
+e2e-figures: e2e-programs ## the same as e2e, and write what was measured into docs/end-to-end.md
+	$(E2E_TEST) -timeout 40m -figures $(CURDIR)/docs/end-to-end.md .
+
+.PHONY: e2e-programs
+e2e-programs: flagger
 	cd e2e/kube && go build -ldflags "-X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/bin/kube .
 	GOBIN=$(CURDIR)/bin go install $(EXTERNAL_DNS)
 	cd examples/flagger && go build -o $(CURDIR)/bin/flagger-upstream github.com/fluxcd/flagger/cmd/flagger
-	cd e2e && go test -count=1 -parallel $(E2E_PARALLEL) -timeout 40m $(E2E) ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet and the linters of .golangci.yml, at pinned versions

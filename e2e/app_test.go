@@ -43,7 +43,8 @@ const (
 	requestTimeout = 5 * time.Second
 
 	name    = "app" // of the Deployment, the Service, the Ingress and the Canary
-	next    = "app-next"
+	primary = "app-primary"
+	next    = "app-canary" // the prepared Ingress, by a name that Flagger's queries know
 	version = "v1"
 	release = "v2"
 )
@@ -71,13 +72,14 @@ type app struct {
 	changes   changes // of the zone
 	recorder  *traffic.Recorder
 	clients   *traffic.Clients
+	figures   *figures
 }
 
 // site is an application in one cluster.
 type site struct {
 	*cluster.Cluster
 	app     *app
-	gateway *gateway.Gateway
+	gateway *gateway.Gateway // to the API, for Flagger and external-dns
 	flagger *process.Process
 	// externalDNS is nil where the routers publish by themselves.
 	externalDNS *process.Process
@@ -145,7 +147,7 @@ func prepareApp(t *testing.T, s setup) *app {
 	}
 	a := &app{
 		t: t, setup: s, namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())),
-		sites: map[string]*site{}, recorder: &traffic.Recorder{},
+		sites: map[string]*site{}, recorder: &traffic.Recorder{}, figures: newFigures(t),
 	}
 	a.zone = a.namespace + ".test"
 	a.host = "www." + a.zone
@@ -153,7 +155,7 @@ func prepareApp(t *testing.T, s setup) *app {
 		a.sites[cluster] = a.newSite(cluster)
 	}
 	a.startRoute53()
-	world.metrics.Register(a.namespace, a.recorder)
+	t.Cleanup(world.metrics.Register(a.recorder))
 	for _, site := range a.sites {
 		site.deploy()
 		site.writeKubeconfig()
@@ -322,7 +324,9 @@ func (s *site) startSkipper(lb int) {
 func (s *site) restartSkipper(lb int) {
 	t := s.app.t
 	t.Helper()
-	skipper, err := exampleworld.NewSkipper(t.Context(), s.gateway.URL, s.class(lb), exampleworld.Options{Poll: poll, Transport: s.Node.Transport})
+	skipper, err := exampleworld.NewSkipper(t.Context(), s.Plain.URL, s.class(lb), exampleworld.Options{
+		Poll: poll, Transport: s.Node.Transport, Routes: true, Namespace: s.app.namespace,
+	})
 	must(t, err)
 	t.Cleanup(skipper.Close) // the one before has requests under way, so all end with the test
 	s.skippers[lb].Store(skipper)
@@ -445,7 +449,7 @@ func (a *app) startClients() {
 	a.t.Helper()
 	a.clients = &traffic.Clients{
 		Host: a.host, Server: a.route53.NameServers()[0], Dial: map[netip.Addr]string{}, Recorder: a.recorder,
-		Samplers: 6, Users: 6, Pause: 100 * time.Millisecond,
+		Samplers: 4, Users: 2, Pause: 150 * time.Millisecond,
 	}
 	for _, s := range a.sites {
 		maps.Copy(a.clients.Dial, s.listeners)

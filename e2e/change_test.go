@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
+	exampleworld "github.com/penstock-dev/penstock/examples/world"
 )
 
 // edit changes an Ingress as a user does.
@@ -38,48 +40,63 @@ func (a *app) sharesNow(what string, intended map[traffic.Cell]float64) {
 	a.t.Helper()
 	from := time.Now()
 	<-time.After(5 * time.Second)
-	counts := traffic.Counts(a.recorder.Between(from, time.Now()))
-	a.t.Logf("%s: %v", what, counts)
-	for _, err := range traffic.Check(counts, intended) {
-		a.t.Errorf("%s: %v", what, err)
-	}
+	a.judge(what, traffic.Counts(a.recorder.Between(from, time.Now())), intended)
 }
 
 // TestChangesInMidCanary: weights hold, and traffic follows, whatever people do to the Ingress and whatever restarts.
 func TestChangesInMidCanary(t *testing.T) {
 	t.Parallel()
-	for label, s := range map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53, "Split": splitRoute53} {
-		t.Run(label, func(t *testing.T) {
-			t.Parallel()
-			a := newApp(t, s)
-			east := a.sites["east"]
-			east.release(release, 0)
-			east.wait("the canary has its first share", patience, east.atWeight(20))
+	each(t, everySplit, func(t *testing.T, s setup) {
+		a := newApp(t, s)
+		east := a.sites["east"]
+		east.release(release, 0)
+		east.wait("the canary has its first share", patience, east.atWeight(20))
 
-			// The next tick sees all of this, and takes the second step at its end.
-			prefix := networkingv1.PathTypePrefix
-			east.edit(name, func(i *networkingv1.Ingress) {
-				i.Annotations["zalando.org/skipper-filter"] = `setResponseHeader("X-Edited", "true")`
-				i.Annotations["dns.adevinta.com/traffic-weight"] = "50"
-				paths := &i.Spec.Rules[0].HTTP.Paths
-				more := (*paths)[0]
-				more.Path, more.PathType = "/more", &prefix
-				*paths = append(*paths, more)
-				i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{a.host}, SecretName: "tls"}}
-			})
-			if !s.split {
-				err := east.Kube.NetworkingV1().Ingresses(a.namespace).Delete(t.Context(), name+"-canary", metav1.DeleteOptions{})
-				if err != nil {
-					t.Fatal(err)
-				}
+		// The next tick sees all of this, and takes the second step at its end.
+		exact := networkingv1.PathTypeExact
+		change := func(i *networkingv1.Ingress) {
+			i.Annotations["zalando.org/skipper-filter"] = `setResponseHeader("X-Edited", "true")`
+			i.Annotations["dns.adevinta.com/traffic-weight"] = "50"
+			paths := &i.Spec.Rules[0].HTTP.Paths
+			more := (*paths)[0]
+			more.Path, more.PathType = "/more", &exact
+			*paths = append(*paths, more)
+			i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{a.host}, SecretName: "tls"}}
+		}
+		east.edit(name, change)
+		if s.split {
+			east.edit(next, change) // it is the user's, too
+		} else {
+			must(t, east.Kube.NetworkingV1().Ingresses(a.namespace).Delete(t.Context(), name+"-canary", metav1.DeleteOptions{}))
+		}
+		followed := map[string]bool{} // by versions
+		east.wait("both versions serve the new path with the new filter, and the weight is followed", patience, func() bool {
+			answer := a.served("/more")
+			if strings.Contains(answer.Header.Get(exampleworld.RouteHeader), "more") && answer.Header.Get("X-Edited") == "true" {
+				followed[answer.Version] = true
 			}
-			east.wait("the edit is followed", patience, func() bool { return s.provider == "skipper" || a.hostWeight("east") == 50 })
-			a.ends(flaggerv1.CanaryPhaseSucceeded)
-			east.shares(map[int]map[traffic.Cell]float64{40: intended(40)})
-			a.only(traffic.Cell{Cluster: "east", Version: release})
-			a.untouched()
+			return followed[version] && followed[release] && (s.provider == "skipper" || a.hostWeight("east") == 50)
 		})
-	}
+		if !s.split {
+			generated, err := east.Kube.NetworkingV1().Ingresses(a.namespace).Get(t.Context(), name+"-canary", metav1.GetOptions{})
+			must(t, err)
+			if len(generated.Spec.TLS) != 1 || generated.Spec.TLS[0].SecretName != "tls" {
+				t.Errorf("the canary Ingress has the TLS section %v, want that of the apex Ingress", generated.Spec.TLS)
+			}
+		}
+		a.ends(flaggerv1.CanaryPhaseSucceeded)
+		east.shares(map[int]map[traffic.Cell]float64{40: intended(40)})
+		a.only(primary, release)
+		a.untouched()
+	})
+}
+
+// served resolves the host and asks for a path of it.
+func (a *app) served(path string) exampleworld.Answer {
+	a.t.Helper()
+	answer, err := a.clients.Get(a.t.Context(), path)
+	must(a.t, err)
+	return answer
 }
 
 // hostWeight returns the weight of a cluster's record.

@@ -12,38 +12,69 @@ import (
 // TestTwoClusters runs the same canary in two clusters behind one host at the same time. One is rolled back while the other is promoted.
 func TestTwoClusters(t *testing.T) {
 	t.Parallel()
-	for label, s := range map[string]setup{"Shared": sharedRoute53, "Split": splitRoute53} {
+	each(t, map[string]setup{"Shared": sharedRoute53, "Split": splitRoute53}, func(t *testing.T, s setup) {
+		s.weights = map[string]int{"east": 75, "west": 25}
+		a := newApp(t, s)
+		east, west := a.sites["east"], a.sites["west"]
+		clusters := func(eastVersion, westVersion string) map[traffic.Cell]float64 {
+			return map[traffic.Cell]float64{{Cluster: "east", Version: eastVersion}: 0.75, {Cluster: "west", Version: westVersion}: 0.25}
+		}
+		a.sharesNow("before", clusters(version, version))
+		from := time.Now()
+		east.release(release, 2)
+		west.release(release, 0)
+		for s, want := range map[*site]flaggerv1.CanaryPhase{east: flaggerv1.CanaryPhaseFailed, west: flaggerv1.CanaryPhaseSucceeded} {
+			s.wait("the canary ends", patience, s.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
+			if got := s.history.last().phase; got != want {
+				t.Errorf("cluster %s: phase %s, want %s", s.Name, got, want)
+			}
+		}
+		// However the versions move, the shares of the clusters do not.
+		byCluster := map[traffic.Cell]int{}
+		for cell, n := range traffic.Counts(a.recorder.Between(from, time.Now())) {
+			byCluster[traffic.Cell{Cluster: cell.Cluster}] += n
+		}
+		a.judge("all the time", byCluster, clusters("", ""))
+		<-time.After(settle + syncDelay + ttl)
+		a.sharesNow("after", clusters(version, release))
+		a.untouched()
+	})
+}
+
+// TestExposure: while its canary is young, a cluster gets a part of its weight alone.
+func TestExposure(t *testing.T) {
+	t.Parallel()
+	// 40 % of 75 is 30, beside 25; at its maximum the canary has all of the cluster's weight again.
+	young, grown := exposed(30.0/55, 0.2), exposed(0.75, 0.4)
+	for label, tc := range map[string]struct {
+		setup  setup
+		shares map[int]map[traffic.Cell]float64
+	}{
+		"Route53": {sharedRoute53, map[int]map[traffic.Cell]float64{20: young, 40: grown}},
+		// The first step waits for longer than the interval, and so the next one follows at once.
+		"ExternalDNS": {sharedExternalDNS, map[int]map[traffic.Cell]float64{40: grown}},
+	} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
+			s := tc.setup.with(func(c *flaggerv1.Canary) {
+				c.Annotations["penstock.dev/cluster-exposure"] = "40"
+				c.Spec.Analysis.Interval = "20s" // of which DNS takes a part
+			})
 			s.weights = map[string]int{"east": 75, "west": 25}
 			a := newApp(t, s)
-			east, west := a.sites["east"], a.sites["west"]
-			cluster := func(eastVersion, westVersion string) map[traffic.Cell]float64 {
-				return map[traffic.Cell]float64{{Cluster: "east", Version: eastVersion}: 0.75, {Cluster: "west", Version: westVersion}: 0.25}
-			}
-			a.sharesNow("before", cluster(version, version))
-			east.release(release, 2)
-			west.release(release, 0)
-			ended := []flaggerv1.CanaryPhase{flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed}
-			from := time.Now()
-			for s, want := range map[*site]flaggerv1.CanaryPhase{east: flaggerv1.CanaryPhaseFailed, west: flaggerv1.CanaryPhaseSucceeded} {
-				s.wait("the canary ends", patience, s.phase(ended...))
-				if got := s.history.last().phase; got != want {
-					t.Errorf("cluster %s: phase %s, want %s", s.Name, got, want)
-				}
-			}
-			// However the versions move, the shares of the clusters do not.
-			clusters := map[traffic.Cell]int{}
-			for cell, n := range traffic.Counts(a.recorder.Between(from, time.Now())) {
-				clusters[traffic.Cell{Cluster: cell.Cluster}] += n
-			}
-			t.Logf("all the time: %v", clusters)
-			for _, err := range traffic.Check(clusters, map[traffic.Cell]float64{{Cluster: "east"}: 0.75, {Cluster: "west"}: 0.25}) {
-				t.Errorf("all the time: %v", err)
-			}
-			<-time.After(settle + syncDelay + ttl)
-			a.sharesNow("after", cluster(version, release))
+			east := a.sites["east"]
+			east.release(release, 0)
+			east.wait("the canary ends", patience, east.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
+			east.shares(tc.shares)
 			a.untouched()
 		})
+	}
+}
+
+// exposed returns the shares when one of two clusters has a share, and its canary a share of that.
+func exposed(cluster, canary float64) map[traffic.Cell]float64 {
+	return map[traffic.Cell]float64{
+		{Cluster: "east", Version: version}: cluster * (1 - canary), {Cluster: "east", Version: release}: cluster * canary,
+		{Cluster: "west", Version: version}: 1 - cluster,
 	}
 }

@@ -1,8 +1,12 @@
 package e2e_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/penstock-dev/penstock/e2e/internal/traffic"
+	"github.com/penstock-dev/penstock/e2e/internal/gateway"
 )
 
 // delete deletes the Canary, and waits until it is gone.
@@ -29,42 +33,131 @@ func (s *site) delete() {
 	})
 }
 
+// gate is a webhook by which people let a canary go on. It is closed at first.
+type gate struct {
+	url  string
+	open atomic.Bool
+}
+
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	g := &gate{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !g.open.Load() {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(server.Close)
+	g.url = server.URL
+	return g
+}
+
 // TestDeletion deletes the Canary with revertOnDeletion in every phase: traffic ends on the target, at the version that it runs.
 func TestDeletion(t *testing.T) {
 	t.Parallel()
-	revert := func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }
-	for label, s := range map[string]setup{
-		"Skipper": {provider: "skipper", change: revert},
-		"Shared":  {provider: "dns-weighted", backend: "route53", change: revert},
-		"Split":   {provider: "dns-weighted", backend: "route53", split: true},
-	} {
-		for phase, tc := range map[string]struct {
-			when func(s *site)
-			ends string // the version that the target runs
-		}{
-			"Initialized": {func(*site) {}, version},
-			"MidCanary": {func(s *site) {
-				s.release(release, 0)
-				s.wait("the canary has its first share", patience, s.atWeight(20))
-			}, release},
-			"Succeeded": {func(s *site) {
-				s.release(release, 0)
-				s.app.ends(flaggerv1.CanaryPhaseSucceeded)
-			}, release},
-		} {
-			t.Run(label+phase, func(t *testing.T) {
-				t.Parallel()
-				a := newApp(t, s)
-				east := a.sites["east"]
-				tc.when(east)
+	phases := map[flaggerv1.CanaryPhase]struct {
+		change  func(*flaggerv1.Canary)
+		gate    flaggerv1.HookType // where the canary is held up
+		release bool
+		faults  int
+	}{
+		flaggerv1.CanaryPhaseInitialized:      {},
+		flaggerv1.CanaryPhaseWaiting:          {gate: flaggerv1.ConfirmRolloutHook, release: true},
+		flaggerv1.CanaryPhaseProgressing:      {release: true},
+		flaggerv1.CanaryPhaseWaitingPromotion: {gate: flaggerv1.ConfirmPromotionHook, release: true},
+		flaggerv1.CanaryPhasePromoting:        {change: func(c *flaggerv1.Canary) { c.Spec.Analysis.StepWeightPromotion = 10 }, release: true},
+		flaggerv1.CanaryPhaseFinalising:       {release: true},
+		flaggerv1.CanaryPhaseSucceeded:        {release: true},
+		flaggerv1.CanaryPhaseFailed:           {release: true, faults: 2},
+	}
+	for phase, tc := range phases {
+		t.Run(string(phase), func(t *testing.T) {
+			t.Parallel()
+			each(t, everySplit, func(t *testing.T, s setup) {
+				a := newApp(t, s.with(func(c *flaggerv1.Canary) {
+					c.Spec.RevertOnDeletion = true
+					if tc.change != nil {
+						tc.change(c)
+					}
+					if tc.gate != "" {
+						c.Spec.Analysis.Webhooks = []flaggerv1.CanaryWebhook{{Name: "gate", Type: tc.gate, URL: newGate(t).url}}
+					}
+				}))
+				east, ends := a.sites["east"], version
+				if tc.release {
+					ends = release
+					east.release(release, tc.faults)
+				}
+				east.wait("it is time to delete the Canary", patience, func() bool {
+					m := east.history.last()
+					return m.phase == phase && (phase != flaggerv1.CanaryPhaseProgressing || m.weight() == 20 && m.effective())
+				})
 				east.delete()
 				<-time.After(settle + syncDelay + ttl)
-				a.only(traffic.Cell{Cluster: "east", Version: tc.ends})
+				a.only(name, ends)
 				a.failures()
 				a.nothingLeft(east)
 			})
-		}
+		})
 	}
+	t.Run(string(flaggerv1.CanaryPhaseInitializing), func(t *testing.T) {
+		t.Parallel()
+		each(t, everySplit, func(t *testing.T, s setup) {
+			a := prepareApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }))
+			east := a.sites["east"]
+			east.wait("Flagger has begun", patience, func() bool { return east.history.last().phase != "" })
+			east.delete()
+			east.wait("the target has its pods", patience, func() bool { return east.versions(1, nil)[version] == 1 })
+			a.nothingLeft(east)
+		})
+	})
+}
+
+// ingresses returns the names of the Ingresses that there are.
+func (s *site) ingresses() []string {
+	t := s.app.t
+	t.Helper()
+	list, err := s.Kube.NetworkingV1().Ingresses(s.app.namespace).List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	var names []string
+	for _, i := range list.Items {
+		names = append(names, i.Name)
+	}
+	return names
+}
+
+// TestDeletionMeetsATick: Flagger's ticks go on beside its finalizer, and each sets the apex Service to primary, which goes with the Canary. One
+// that comes when everything has been reverted must not leave the Service there.
+func TestDeletionMeetsATick(t *testing.T) {
+	t.Parallel()
+	each(t, everySplit, func(t *testing.T, s setup) {
+		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }))
+		east := a.sites["east"]
+		east.release(release, 0)
+		a.ends(flaggerv1.CanaryPhaseSucceeded)
+		ticked := make(chan struct{})
+		var reverted atomic.Bool
+		var once sync.Once
+		east.gateway.Decide(func(r *http.Request) gateway.Fault {
+			switch {
+			case r.Method != http.MethodPut:
+			case strings.HasSuffix(r.URL.Path, "/canaries/"+name): // the end of the finalizer
+				reverted.Store(true)
+				return gateway.Fault{Hold: ticked}
+			case strings.HasSuffix(r.URL.Path, "/services/"+name) && reverted.Load():
+				once.Do(func() { close(ticked) })
+			}
+			return gateway.Fault{}
+		})
+		east.delete()
+		if !reverted.Load() {
+			t.Error("the finalizer was not held up")
+		}
+		<-time.After(settle + syncDelay + ttl)
+		a.only(name, release)
+		a.failures()
+		a.nothingLeft(east)
+	})
 }
 
 // nothingLeft checks that what was generated is gone.
@@ -74,15 +167,7 @@ func (a *app) nothingLeft(s *site) {
 	if a.setup.split {
 		want = append(want, next)
 	}
-	ingresses, err := s.Kube.NetworkingV1().Ingresses(a.namespace).List(a.t.Context(), metav1.ListOptions{})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	var got []string
-	for _, i := range ingresses.Items {
-		got = append(got, i.Name)
-	}
-	if !slices.Equal(got, want) {
+	if got := s.ingresses(); !slices.Equal(got, want) {
 		a.t.Errorf("ingresses %v, want %v", got, want)
 	}
 	for _, set := range a.route53.RecordSets(a.zoneID) {
@@ -96,13 +181,18 @@ func (a *app) nothingLeft(s *site) {
 // DNS leads to what does not exist.
 func TestDeletionWithoutRevert(t *testing.T) {
 	t.Parallel()
-	t.Run("Shared", func(t *testing.T) {
-		t.Parallel()
-		a := newApp(t, sharedRoute53)
+	each(t, map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53}, func(t *testing.T, s setup) {
+		a := newApp(t, s)
 		east := a.sites["east"]
 		east.release(release, 0)
 		east.wait("the canary has its first share", patience, east.atWeight(20))
 		east.delete()
+		east.wait("what the Canary owns is collected", patience, func() bool { return slices.Equal(east.ingresses(), []string{name}) })
+		target, err := east.Kube.AppsV1().Deployments(a.namespace).Get(t.Context(), name, metav1.GetOptions{})
+		must(t, err)
+		if *target.Spec.Replicas != 1 {
+			t.Errorf("the target has %d replicas, and had 1 when the Canary was deleted", *target.Spec.Replicas)
+		}
 		<-time.After(syncDelay + ttl)
 		for _, set := range a.route53.RecordSets(a.zoneID) {
 			if set.Type != route53types.RRTypeA {
@@ -115,7 +205,7 @@ func TestDeletionWithoutRevert(t *testing.T) {
 	})
 	t.Run("SplitIsRefused", func(t *testing.T) {
 		t.Parallel()
-		a := prepareApp(t, setup{provider: "dns-weighted", backend: "route53", split: true, change: func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = false }})
+		a := prepareApp(t, splitRoute53.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = false }))
 		east := a.sites["east"]
 		east.wait("the Canary says why it is refused", 2*time.Minute, east.said("spec.revertOnDeletion"))
 		if phase := east.history.last().phase; phase == flaggerv1.CanaryPhaseInitialized {

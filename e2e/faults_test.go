@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -11,39 +12,86 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/penstock-dev/penstock/e2e/internal/gateway"
+	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/route53emulator"
 )
 
-// TestTheAPIFails lets writes of routes go wrong, in turn, throughout a canary.
+// ofRoutes tells whether a request is about what the routers read and write.
+func ofRoutes(r *http.Request) bool {
+	return strings.Contains(r.URL.Path, "/ingresses") || strings.Contains(r.URL.Path, "/configmaps")
+}
+
+// TestTheAPIFails lets every fifth request for routes go wrong, each in another way, throughout a canary.
 func TestTheAPIFails(t *testing.T) {
 	t.Parallel()
-	for label, s := range map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53, "Split": splitRoute53} {
+	each(t, everySplit, func(t *testing.T, s setup) {
+		a := newApp(t, s)
+		east := a.sites["east"]
+		faults := []gateway.Fault{
+			{Status: http.StatusConflict}, {Status: http.StatusTooManyRequests}, {Status: http.StatusInternalServerError}, {Lost: true}, {Status: http.StatusServiceUnavailable},
+		}
+		var requests, failed atomic.Int64
+		east.gateway.Decide(func(r *http.Request) gateway.Fault {
+			if !ofRoutes(r) {
+				return gateway.Fault{}
+			}
+			n := int(requests.Add(1))
+			fault := faults[n/5%len(faults)]
+			if n%5 != 0 || fault.Status == http.StatusConflict && r.Method == http.MethodGet {
+				return gateway.Fault{}
+			}
+			failed.Add(1)
+			return fault
+		})
+		east.release(release, 0)
+		a.ends(flaggerv1.CanaryPhaseSucceeded)
+		if failed.Load() == 0 {
+			t.Error("no request went wrong")
+		}
+		a.figures.note("%d of %d requests to the API went wrong", failed.Load(), requests.Load())
+		a.untouched()
+	})
+}
+
+// TestTheAPIRefuses: the API fails for a while, always in the same way. The canary stays where it is and says why, and then it goes on.
+func TestTheAPIRefuses(t *testing.T) {
+	t.Parallel()
+	for label, tc := range map[string]struct {
+		fault  gateway.Fault
+		writes bool // it is about writes alone
+		say    string
+	}{
+		"Conflict": {gateway.Fault{Status: http.StatusConflict}, true, gateway.Message},
+		// The client waits as it is told, and tries again until its time is over.
+		"TooManyRequests":     {gateway.Fault{Status: http.StatusTooManyRequests}, false, context.DeadlineExceeded.Error()},
+		"InternalServerError": {gateway.Fault{Status: http.StatusInternalServerError}, false, gateway.Message},
+		"NoAnswer":            {gateway.Fault{Hold: make(chan struct{})}, false, context.DeadlineExceeded.Error()},
+	} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
-			a := newApp(t, s)
-			east := a.sites["east"]
-			faults := []gateway.Fault{
-				{}, {Status: http.StatusConflict}, {Status: http.StatusTooManyRequests}, {}, {Status: http.StatusInternalServerError}, {Lost: true}, {Status: http.StatusServiceUnavailable},
-			}
-			var writes, failed atomic.Int64
-			east.gateway.Decide(func(r *http.Request) gateway.Fault {
-				routes := strings.Contains(r.URL.Path, "/ingresses") || strings.Contains(r.URL.Path, "/configmaps")
-				if !routes || r.Method == http.MethodGet {
-					return gateway.Fault{}
+			each(t, map[string]setup{"Skipper": skipperProvider, "Split": splitRoute53}, func(t *testing.T, s setup) {
+				a := newApp(t, s)
+				east := a.sites["east"]
+				east.release(release, 0)
+				east.wait("the canary has its first share", patience, east.atWeight(20))
+				east.gateway.Decide(func(r *http.Request) gateway.Fault {
+					if !ofRoutes(r) || tc.writes && r.Method == http.MethodGet {
+						return gateway.Fault{}
+					}
+					return tc.fault
+				})
+				east.wait("the canary says what is wrong", patience, east.said(tc.say))
+				if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing || m.weight() != 20 {
+					t.Errorf("phase %s with canary weight %d while the API fails, want Progressing with 20", m.phase, m.weight())
 				}
-				fault := faults[int(writes.Add(1))%len(faults)]
-				if fault != (gateway.Fault{}) {
-					failed.Add(1)
+				if alerts := east.alerts("danger"); len(alerts) > 0 {
+					t.Errorf("alerts of a step that waits: %q", alerts)
 				}
-				return fault
+				east.gateway.Decide(nil)
+				a.ends(flaggerv1.CanaryPhaseSucceeded)
+				east.shares(map[int]map[traffic.Cell]float64{20: intended(20), 40: intended(40)})
+				a.untouched()
 			})
-			east.release(release, 0)
-			a.ends(flaggerv1.CanaryPhaseSucceeded)
-			if failed.Load() == 0 {
-				t.Error("no write went wrong")
-			}
-			t.Logf("%d of %d writes went wrong", failed.Load(), writes.Load())
-			a.untouched()
 		})
 	}
 }

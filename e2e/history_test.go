@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 
@@ -36,7 +37,17 @@ func (m moment) weight() int {
 
 // effective tells whether DNS is as asked for, as far as it concerns the split.
 func (m moment) effective() bool {
-	return m.desired.Mode != state.Split && m.desired.Exposure%100 == 0 || m.observed.Done(m.desired)
+	return m.desired.Mode != state.Split && !m.exposed() || m.observed.Done(m.desired)
+}
+
+// exposed tells whether the cluster has less than its weight.
+func (m moment) exposed() bool { return m.desired.Exposure%100 != 0 }
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // history is what happened to a Canary.
@@ -138,12 +149,16 @@ type steady struct {
 	from, to time.Time
 }
 
+func (s steady) String() string {
+	return fmt.Sprintf("at canary weight %d, for %s from %s", s.weight, s.to.Sub(s.from).Round(time.Second), s.from.Format(time.TimeOnly))
+}
+
 // steady returns these times. dns tells when DNS was last changed before a time.
 func (h *history) steady(dns func(time.Time) time.Time) []steady {
 	var out []steady
 	moments := h.all()
 	for i := 0; i < len(moments); i++ {
-		m := moments[i]
+		begin, m := i, moments[i]
 		if !m.effective() || m.phase != flaggerv1.CanaryPhaseProgressing {
 			continue
 		}
@@ -155,9 +170,17 @@ func (h *history) steady(dns func(time.Time) time.Time) []steady {
 			}
 			i++
 		}
-		from := m.at.Add(settle + poll)
-		if m.desired.Mode == state.Split { // the publisher looks once a tick and is careful, so it was true for a while when it says so
-			from = dns(m.at).Add(syncDelay + ttl + lag)
+		// The publisher looks once a tick and is careful, so DNS was as asked for a while when it says so.
+		inSync, since := dns(m.at).Add(syncDelay+ttl+lag), begin
+		for since > 0 && moments[since-1].weight() == m.weight() {
+			since--
+		}
+		from := moments[since].at.Add(settle + poll)
+		switch {
+		case m.desired.Mode == state.Split:
+			from = inSync
+		case m.exposed():
+			from = latest(from, inSync)
 		}
 		out = append(out, steady{m.weight(), from, to.Add(-lag)})
 	}

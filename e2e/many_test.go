@@ -73,7 +73,7 @@ func TestFiftyCanaries(t *testing.T) {
 	}
 	east.flagger.Kill()
 	usage := east.flagger.Usage()
-	t.Logf("%d Canaries: at most %s between two ticks of one; Flagger used %s of CPU and at most %d MB", n, longest.Round(time.Millisecond), usage.CPU.Round(time.Millisecond), usage.MaxMemory>>20)
+	a.figures.note("%d Canaries: at most %s between two ticks of one; Flagger used %s of CPU and at most %d MB", n, longest.Round(time.Millisecond), usage.CPU.Round(time.Millisecond), usage.MaxMemory>>20)
 	if longest > interval+settle+interval/2 {
 		t.Errorf("%s passed between two ticks, which come each %s, and may wait %s for Skipper", longest, interval, settle)
 	}

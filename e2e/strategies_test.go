@@ -36,9 +36,11 @@ func TestABTest(t *testing.T) {
 	for label, s := range map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
+			promotion := newGate(t)
 			s.change = func(c *flaggerv1.Canary) {
 				analysis := c.Spec.Analysis
 				analysis.StepWeight, analysis.MaxWeight, analysis.Iterations, analysis.Metrics = 0, 0, 3, nil
+				analysis.Webhooks = []flaggerv1.CanaryWebhook{{Name: "promotion", Type: flaggerv1.ConfirmPromotionHook, URL: promotion.url}}
 				for _, header := range [][2]string{{"x-canary", "always"}, {"cookie", "^(.*?;)?(canary=always)(;.*)?$"}} {
 					match := istiov1alpha1.StringMatch{Exact: header[1]}
 					if header[0] == "cookie" {
@@ -65,8 +67,9 @@ func TestABTest(t *testing.T) {
 					t.Errorf("with %s: %v, want all of 50 at %s", what, got, tc.want)
 				}
 			}
+			promotion.open.Store(true)
 			a.ends(flaggerv1.CanaryPhaseSucceeded)
-			a.only(traffic.Cell{Cluster: "east", Version: release})
+			a.only(primary, release)
 			a.untouched()
 		})
 	}
@@ -157,6 +160,6 @@ func TestSessionAffinity(t *testing.T) {
 		t.Errorf("with the cookie %q: %v, want all of 50 at %s", cookie, got, release)
 	}
 	a.ends(flaggerv1.CanaryPhaseSucceeded)
-	a.only(traffic.Cell{Cluster: "east", Version: release})
+	a.only(primary, release)
 	a.failures()
 }

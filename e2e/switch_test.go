@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
-
-	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 )
 
 // TestSwitchOfFlagger: a live Canary goes from Flagger's own Skipper router to ours and back, in mid-canary, and keeps its weights.
@@ -36,6 +34,6 @@ func TestSwitchOfFlagger(t *testing.T) {
 			last = m.weight()
 		}
 	}
-	a.only(traffic.Cell{Cluster: "east", Version: release})
+	a.only(primary, release)
 	a.failures()
 }

@@ -88,6 +88,9 @@ func run(m *testing.M) (code int, err error) {
 	if unknown := world.metrics.Unknown(); len(unknown) > 0 {
 		return code, fmt.Errorf("queries that the stub of Prometheus does not know: %q", unknown)
 	}
+	if code == 0 && *figuresFile != "" {
+		return code, writeFigures(*figuresFile)
+	}
 	return code, nil
 }
 

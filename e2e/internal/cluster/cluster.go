@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/penstock-dev/penstock/e2e/internal/gateway"
 	"github.com/penstock-dev/penstock/e2e/internal/process"
 )
 
@@ -30,6 +31,7 @@ type Cluster struct {
 	Kube    kubernetes.Interface
 	Flagger flaggerclient.Interface
 	Dynamic dynamic.Interface
+	Plain   *gateway.Gateway // for Skipper, which reads the API by plain HTTP
 	Node    *Node
 
 	process *process.Process
@@ -73,6 +75,9 @@ func (c *Cluster) connect(ctx context.Context) error {
 	if c.Dynamic, err = dynamic.NewForConfig(c.Config); err != nil {
 		return fmt.Errorf("dynamic client: %w", err)
 	}
+	if c.Plain, err = gateway.New(ctx, c.Config); err != nil {
+		return err
+	}
 	c.Node, err = startNode(ctx, c.Name, c.Kube)
 	return err
 }
@@ -82,6 +87,9 @@ func (c *Cluster) Close() error {
 	var err error
 	if c.Node != nil {
 		err = c.Node.close()
+	}
+	if c.Plain != nil {
+		c.Plain.Close()
 	}
 	c.process.Stop(stopTimeout)
 	return err

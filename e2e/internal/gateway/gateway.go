@@ -3,9 +3,11 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -26,6 +28,9 @@ type Fault struct {
 	// Hold keeps the request until the channel is closed or the client gives up; nil does not.
 	Hold <-chan struct{}
 }
+
+// Message is what every fault with an answer says.
+const Message = "a fault that a test asked for"
 
 // Gateway is a plain HTTP server on loopback. Use [New].
 type Gateway struct {
@@ -92,6 +97,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fault = decide(r)
 	}
 	if fault.Hold != nil {
+		// The server notices that a client has gone only once the body has been read.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client went away
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		select {
 		case <-fault.Hold:
 		case <-r.Context().Done():
@@ -100,10 +111,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case fault.Status != 0:
-		refuse(w, fault.Status, "a fault that a test asked for")
+		refuse(w, fault.Status, Message)
 	case fault.Lost:
 		g.proxy.ServeHTTP(nowhere{http.Header{}}, r)
-		refuse(w, http.StatusGatewayTimeout, "a fault that a test asked for: the answer was lost")
+		refuse(w, http.StatusGatewayTimeout, Message+": the answer was lost")
 	default:
 		g.proxy.ServeHTTP(w, r)
 	}

@@ -21,9 +21,9 @@ type Server struct {
 	server  *http.Server
 	ended   sync.WaitGroup
 
-	mu        sync.Mutex                   // guards the following
-	recorders map[string]*traffic.Recorder // by namespace
-	unknown   []string                     // queries that could not be answered
+	mu        sync.Mutex // guards the following
+	recorders map[*traffic.Recorder]bool
+	unknown   []string // queries that could not be answered
 }
 
 // New returns a server on loopback. The caller must Close it.
@@ -32,7 +32,7 @@ func New(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prometheus: %w", err)
 	}
-	s := &Server{address: listener.Addr().String(), recorders: map[string]*traffic.Recorder{}}
+	s := &Server{address: listener.Addr().String(), recorders: map[*traffic.Recorder]bool{}}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	s.ended.Go(func() { _ = s.server.Serve(listener) }) // it ends with ErrServerClosed
 	return s, nil
@@ -47,11 +47,16 @@ func (s *Server) Close() {
 // URL is where the Prometheus of a cluster is.
 func (s *Server) URL(cluster string) string { return "http://" + s.address + "/" + cluster }
 
-// Register says what the clients of a namespace measure.
-func (s *Server) Register(namespace string, r *traffic.Recorder) {
+// Register adds what some clients measure, until the returned function is called.
+func (s *Server) Register(r *traffic.Recorder) (forget func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.recorders[word(namespace)] = r
+	s.recorders[r] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.recorders, r)
+	}
 }
 
 // Unknown returns the queries that were not understood.
@@ -61,13 +66,12 @@ func (s *Server) Unknown() []string {
 	return s.unknown
 }
 
-// word is how Skipper's routes and Flagger's queries write a name.
-func word(name string) string { return strings.NewReplacer("-", "_", ".", "_").Replace(name) }
-
 // The queries of Flagger v1.44.0: https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/metrics/observers/skipper.go
 var (
-	route    = regexp.MustCompile(`kube\(ew\)\?_(\w+?)__\w+_canary__\.\*__(\w+)_canary\(_\[0-9\]\+\)\?`)
-	interval = regexp.MustCompile(`\[(\w+)\]`)
+	successRate = regexp.MustCompile(`^sum\(rate\(skipper_response_duration_seconds_bucket\{route=~"([^"]+)",code!~"5\.\.",le="\+Inf"\}\[(\w+)\]\)\)\s*/` +
+		`\s*sum\(rate\(skipper_response_duration_seconds_bucket\{route=~"([^"]+)",le="\+Inf"\}\[(\w+)\]\)\)\s*\*\s*100$`)
+	duration = regexp.MustCompile(`^sum\(rate\(skipper_serve_route_duration_seconds_sum\{route=~"([^"]+)"\}\[(\w+)\]\)\)\s*/` +
+		`\s*sum\(rate\(skipper_serve_route_duration_seconds_count\{route=~"([^"]+)"\}\[(\w+)\]\)\)\s*\*\s*1000$`)
 )
 
 // ServeHTTP answers /<cluster>/api/v1/query.
@@ -97,29 +101,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer returns the value of a query; known is false where nothing was measured.
 func (s *Server) answer(cluster, query string) (value float64, known bool, err error) {
-	if query == "vector(1)" {
+	query = strings.TrimSpace(query)
+	if query == "vector(1)" { // Flagger's question whether there is a Prometheus
 		return 1, true, nil
 	}
-	names, span := route.FindStringSubmatch(query), interval.FindStringSubmatch(query)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if names == nil || span == nil || s.recorders[names[1]] == nil {
-		s.unknown = append(s.unknown, query)
-		return 0, false, fmt.Errorf("nobody measures %q", query)
+	rate, took := successRate.FindStringSubmatch(query), duration.FindStringSubmatch(query)
+	match := rate
+	if match == nil {
+		match = took
 	}
-	length, err := time.ParseDuration(span[1])
+	if match == nil || match[1] != match[3] || match[2] != match[4] {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unknown = append(s.unknown, query)
+		return 0, false, fmt.Errorf("query %q is none of Flagger's for Skipper", query)
+	}
+	routes, err := regexp.Compile("^(?:" + match[1] + ")$") // as Prometheus anchors it
+	if err != nil {
+		return 0, false, fmt.Errorf("routes of %q: %w", query, err)
+	}
+	interval, err := time.ParseDuration(match[2])
 	if err != nil {
 		return 0, false, fmt.Errorf("interval of %q: %w", query, err)
 	}
-	now := time.Now()
 	var total, good int
-	var took time.Duration
-	for _, sample := range s.recorders[names[1]].Between(now.Add(-length), now) {
-		if sample.Cell.Cluster != cluster || word(sample.Workload) != names[2] {
+	var sum time.Duration
+	for _, sample := range s.samples(interval) {
+		if sample.Cell.Cluster != cluster || !routes.MatchString(sample.Route) {
 			continue
 		}
 		total++
-		took += sample.End.Sub(sample.Start)
+		sum += sample.End.Sub(sample.Start)
 		if !sample.Fault && sample.Err == nil {
 			good++
 		}
@@ -127,11 +139,21 @@ func (s *Server) answer(cluster, query string) (value float64, known bool, err e
 	switch {
 	case total == 0:
 		return 0, false, nil
-	case strings.Contains(query, "skipper_response_duration_seconds_bucket"):
+	case rate != nil:
 		return 100 * float64(good) / float64(total), true, nil
-	case strings.Contains(query, "skipper_serve_route_duration_seconds_sum"):
-		return float64(took.Milliseconds()) / float64(total), true, nil
+	default:
+		return 1000 * sum.Seconds() / float64(total), true, nil
 	}
-	s.unknown = append(s.unknown, query)
-	return 0, false, fmt.Errorf("query %q is none of Flagger's", query)
+}
+
+// samples returns those of all clients within the last time.
+func (s *Server) samples(within time.Duration) []traffic.Sample {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var all []traffic.Sample
+	for recorder := range s.recorders {
+		all = append(all, recorder.Between(now.Add(-within), now)...)
+	}
+	return all
 }

@@ -6,6 +6,7 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -30,7 +31,8 @@ type Sample struct {
 	Start, End time.Time
 	Cell       Cell
 	Workload   string
-	Fresh      bool // resolved for this request alone
+	Route      string // of Skipper
+	Fresh      bool   // resolved for this request alone
 	Address    netip.Addr
 	Fault      bool // the pod was told to fail
 	ScaledDown bool // by a pod that should get no request any more
@@ -47,7 +49,8 @@ type Recorder struct {
 // answer is when DNS was asked, and until when what it answered may be used.
 type answer struct{ at, until time.Time }
 
-func (r *Recorder) add(s Sample) {
+// Add adds a sample.
+func (r *Recorder) Add(s Sample) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.samples = append(r.samples, s)
@@ -106,8 +109,9 @@ func Counts(samples []Sample) map[Cell]int {
 	return counts
 }
 
-// Check compares counts with the shares that are intended, 0 to 1. What is not intended should get nothing.
-func Check(counts map[Cell]int, intended map[Cell]float64) []error {
+// Check compares counts with the shares that are intended, 0 to 1. What is not intended should get nothing. It returns the largest deviation,
+// in standard errors.
+func Check(counts map[Cell]int, intended map[Cell]float64) (largest float64, err error) {
 	trials := 0
 	cells := maps.Clone(intended)
 	for cell, n := range counts {
@@ -116,11 +120,13 @@ func Check(counts map[Cell]int, intended map[Cell]float64) []error {
 	}
 	var errs []error
 	for cell, share := range cells {
-		if err := (stats.Sample{Hits: counts[cell], Trials: trials}).Check(share); err != nil {
+		sample := stats.Sample{Hits: counts[cell], Trials: trials}
+		largest = max(largest, sample.StandardErrors(share))
+		if err := sample.Check(share); err != nil {
 			errs = append(errs, fmt.Errorf("%s %s: %w", cell.Cluster, cell.Version, err))
 		}
 	}
-	return errs
+	return largest, errors.Join(errs...)
 }
 
 // Clients are samplers and users of one host.
@@ -184,7 +190,7 @@ func (c *Clients) work(ctx context.Context, fresh bool) {
 			return // what failed because the test ends did not fail
 		}
 		s.End = time.Now()
-		c.Recorder.add(s)
+		c.Recorder.Add(s)
 	}
 }
 
@@ -196,10 +202,22 @@ func (c *Clients) request(ctx context.Context, client *world.Client, s *Sample) 
 	}
 	s.Cell = Cell{answer.Cluster, answer.Version}
 	s.Workload, s.Fault = answer.Workload, answer.Fault
+	s.Route = answer.Header.Get(world.RouteHeader)
 	s.ScaledDown = answer.Header.Get(cluster.ScaledDownHeader) != ""
 	if answer.Status != http.StatusOK && !answer.Fault {
 		s.Err = fmt.Errorf("%s at %s: status %d", c.Host, s.Address, answer.Status)
 	}
+}
+
+// Get resolves the host anew and asks for a path of it.
+func (c *Clients) Get(ctx context.Context, path string) (world.Answer, error) {
+	address, _, err := c.lookup(ctx)
+	if err != nil {
+		return world.Answer{}, err
+	}
+	client := world.NewClientWith(requestTimeout, &http.Transport{DisableKeepAlives: true, DialContext: c.dial})
+	defer client.Close()
+	return client.Get(ctx, net.JoinHostPort(address.String(), "80"), c.Host, path, nil)
 }
 
 func (c *Clients) dial(ctx context.Context, network, address string) (net.Conn, error) {

@@ -1,0 +1,99 @@
+package e2e_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var figuresFile = flag.String("figures", "", "Markdown `file` whose table of figures is written anew when all tests have passed")
+
+// figures are what a test measured.
+type figures struct {
+	test             string
+	requests, failed int
+	judged           int             // how many times shares were compared with what is intended
+	deviation        float64         // of these shares at most, in standard errors
+	drains           []time.Duration // from when the last answer that leads to a canary had expired until it was scaled down
+	notes            []string
+}
+
+// allFigures are those of the tests that have ended.
+var allFigures struct {
+	mu    sync.Mutex // guards the following
+	tests map[string]*figures
+}
+
+// newFigures returns the figures of a test, which are kept if it passes.
+func newFigures(t *testing.T) *figures {
+	t.Helper()
+	f := &figures{test: t.Name()}
+	t.Cleanup(func() {
+		if t.Failed() {
+			return
+		}
+		allFigures.mu.Lock()
+		defer allFigures.mu.Unlock()
+		if allFigures.tests == nil {
+			allFigures.tests = map[string]*figures{}
+		}
+		allFigures.tests[f.test] = f
+	})
+	return f
+}
+
+// note adds what fits no column.
+func (f *figures) note(format string, args ...any) {
+	f.notes = append(f.notes, fmt.Sprintf(format, args...))
+}
+
+func (f *figures) row() string {
+	cells := []string{"`" + f.test + "`", "", "", "", "", strings.Join(f.notes, "; ")}
+	if f.requests > 0 {
+		cells[1] = fmt.Sprintf("%d, %d failed", f.requests, f.failed)
+	}
+	if f.judged > 0 {
+		cells[2], cells[3] = strconv.Itoa(f.judged), fmt.Sprintf("%.1f", f.deviation)
+	}
+	if len(f.drains) > 0 {
+		cells[4] = fmt.Sprintf("%.1f s", slices.Min(f.drains).Seconds())
+	}
+	return "| " + strings.Join(cells, " | ") + " |\n"
+}
+
+// What the table of figures stands between.
+const (
+	figuresBegin = "<!-- figures -->\n"
+	figuresEnd   = "<!-- /figures -->\n"
+)
+
+// writeFigures writes the table of figures into a Markdown file.
+func writeFigures(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	before, rest, begun := bytes.Cut(text, []byte(figuresBegin))
+	_, after, ended := bytes.Cut(rest, []byte(figuresEnd))
+	if !begun || !ended {
+		return fmt.Errorf("%s: no table between %q and %q", file, figuresBegin, figuresEnd)
+	}
+	out := bytes.NewBuffer(bytes.Clone(before))
+	out.WriteString(figuresBegin + "\n| test | requests | shares judged | largest deviation | scaled down after | |\n|---|---|---|---|---|---|\n")
+	allFigures.mu.Lock()
+	defer allFigures.mu.Unlock()
+	for _, test := range slices.Sorted(maps.Keys(allFigures.tests)) {
+		out.WriteString(allFigures.tests[test].row())
+	}
+	out.WriteString("\n" + figuresEnd)
+	out.Write(after)
+	return os.WriteFile(file, out.Bytes(), 0o600)
+}
