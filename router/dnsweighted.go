@@ -138,10 +138,9 @@ func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Pu
 // back. For a Canary that is being deleted nothing is done, but that its apex Service stays at its target once it has been finalized.
 func (r *DNSWeighted) Reconcile(canary *flaggerv1.Canary) error {
 	if beingDeleted(canary) {
-		ctx, cancel := r.call()
-		defer cancel()
-		return r.skipper.reverted.keep(ctx, canary)
+		return r.skipper.tickBesideFinalizer(canary)
 	}
+	r.skipper.ticks.put(canary, r.opts.Clock.Now())
 	err := r.reconcile(canary)
 	if err == nil || !initialized(canary) {
 		return err
@@ -276,9 +275,7 @@ func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 		return err
 	}
 	r.metrics.forget(canary)
-	ctx, cancel := r.call()
-	defer cancel()
-	return r.skipper.reverted.begin(ctx, canary)
+	return r.skipper.endReverted(canary)
 }
 
 // modeIn returns the mode that a Canary is in: the one that was begun, or else the one that is asked for.

@@ -85,8 +85,7 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	if _, weight, _, err := r.skipper.GetRoutes(canary); err != nil || weight > 0 {
 		return false, err
 	}
-	_, err := r.skipper.deleteAll(canary)
-	return err == nil, err
+	return true, r.skipper.deleteAll(canary)
 }
 
 // recover returns the wish of a Canary whose own was lost: in shared mode from Skipper's weights, in split mode from the published

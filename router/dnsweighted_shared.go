@@ -78,7 +78,7 @@ func (r *DNSWeighted) lowerExposure(canary *flaggerv1.Canary, w wish, exposure i
 
 // finalizeShared removes what Skipper was given, and gives the cluster its full share again.
 func (r *DNSWeighted) finalizeShared(canary *flaggerv1.Canary, w wish) error {
-	if err := r.skipper.finalize(canary); err != nil {
+	if err := r.skipper.deleteAll(canary); err != nil {
 		return err
 	}
 	if w.cm == nil {

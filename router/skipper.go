@@ -44,14 +44,15 @@ type SkipperOptions struct {
 }
 
 // Skipper is the router for Skipper's Ingress data client: it splits by the weights of a second Ingress that precedes the
-// user's own. It holds no state but which Canaries it has finalized, and may be used by several goroutines. docs/skipper.md is its page for users.
+// user's own. It remembers only what concerns this process, and may be used by several goroutines. docs/skipper.md is its page for users.
 type Skipper struct {
 	base context.Context //nolint:containedctx // Flagger's interface carries none; each call derives its own with a deadline
 	kube kubernetes.Interface
 	log  *zap.SugaredLogger
 	opts SkipperOptions
 
-	reverted *reverted
+	ticks    *memory[time.Time]         // when Flagger's last tick was
+	reverted *memory[map[string]string] // the selectors of apex Services of finalized Canaries
 }
 
 var _ Interface = (*Skipper)(nil)
@@ -75,7 +76,7 @@ func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.Sugared
 	}
 	return &Skipper{
 		base: ctx, kube: kube, log: log, opts: opts,
-		reverted: &reverted{kube: kube, log: log, selectors: newMemory[map[string]string](opts.Clock)},
+		ticks: newMemory[time.Time](opts.Clock), reverted: newMemory[map[string]string](opts.Clock),
 	}
 }
 
@@ -86,10 +87,9 @@ func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.Sugared
 // a Canary that is being deleted nothing is done, but that its apex Service stays at its target once it has been finalized.
 func (s *Skipper) Reconcile(canary *flaggerv1.Canary) error {
 	if beingDeleted(canary) {
-		ctx, cancel := s.call()
-		defer cancel()
-		return s.reverted.keep(ctx, canary)
+		return s.tickBesideFinalizer(canary)
 	}
+	s.ticks.put(canary, s.opts.Clock.Now())
 	if err := checkIngressRef(canary); err != nil {
 		return s.refuse(canary, err)
 	}
@@ -353,52 +353,41 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 // has scaled the target up and pointed the apex Service back at it, so the apex Ingress takes over without a gap; it returns once no Skipper
 // sends anybody to primary any more, which ends with the Canary.
 func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
-	if err := s.finalize(canary); err != nil {
+	if err := s.deleteAll(canary); err != nil {
 		return err
 	}
-	ctx, cancel := s.call()
-	defer cancel()
-	return s.reverted.begin(ctx, canary)
+	return s.endReverted(canary)
 }
 
-// finalize is all that concerns Ingresses.
-func (s *Skipper) finalize(canary *flaggerv1.Canary) error {
-	deleted, err := s.deleteAll(canary)
-	if err != nil || !deleted {
-		return err
-	}
-	return s.sleep(canary, s.opts.Settle, "without its canary ingress")
-}
-
-// deleteAll deletes the generated Ingresses, and tells whether the canary Ingress was there. It goes last, because it knows the others.
-func (s *Skipper) deleteAll(canary *flaggerv1.Canary) (bool, error) {
+// deleteAll deletes the generated Ingresses. The canary Ingress goes last, because it knows the others.
+func (s *Skipper) deleteAll(canary *flaggerv1.Canary) error {
 	if err := checkIngressRef(canary); err != nil {
-		return false, nil //nolint:nilerr // nothing can have been made
+		return nil //nolint:nilerr // nothing can have been made
 	}
 	names := serviceNames(canary)
 	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
 	if err != nil {
-		return false, err
+		return err
 	}
 	if main == nil {
 		siblings, err := s.list(canary.Namespace)
 		if err != nil {
-			return false, err
+			return err
 		}
-		return false, s.deleteLeftovers(canary, siblings, nil)
+		return s.deleteLeftovers(canary, siblings, nil)
 	}
 	if err := checkOwner(main, canary, names); err != nil {
 		s.logFor(canary).Infow("canary ingress left alone", "ingress", main.Name, "reason", err.Error())
-		return false, nil
+		return nil
 	}
 	if err := s.deleteExtras(canary, readRecord(main).extras); err != nil {
-		return false, err
+		return err
 	}
 	if err := s.delete(main); err != nil {
-		return false, err
+		return err
 	}
 	s.logFor(canary).Infow("canary ingress deleted", "ingress", main.Name)
-	return true, nil
+	return nil
 }
 
 // settle waits until no Skipper acts on earlier routes any more, if these leave a Service without requests.
@@ -412,11 +401,19 @@ func (s *Skipper) settle(canary *flaggerv1.Canary, r routes, wait time.Duration)
 // sleep waits for Skipper.
 func (s *Skipper) sleep(canary *flaggerv1.Canary, wait time.Duration, on string) error {
 	s.logFor(canary).Infow("waiting for skipper to settle", "seconds", wait.Seconds())
+	if err := s.pause(wait); err != nil {
+		return fmt.Errorf("canary %s/%s: waiting %s for skipper to settle %s: %w", canary.Namespace, canary.Name, wait, on, err)
+	}
+	return nil
+}
+
+// pause returns an error if the router ends meanwhile.
+func (s *Skipper) pause(d time.Duration) error {
 	select {
-	case <-s.opts.Clock.After(wait):
+	case <-s.opts.Clock.After(d):
 		return nil
 	case <-s.base.Done():
-		return fmt.Errorf("canary %s/%s: waiting %s for skipper to settle %s: %w", canary.Namespace, canary.Name, wait, on, s.base.Err())
+		return fmt.Errorf("the router ends: %w", s.base.Err())
 	}
 }
 

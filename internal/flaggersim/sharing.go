@@ -132,8 +132,8 @@ func (s Subject) foreign(t *testing.T, object metav1.Object) {
 				t.Errorf("%s returns %v, want an error that names %s/%s", call, err, object.GetNamespace(), object.GetName())
 			}
 		}
-		_ = r.router().Finalize(r.driver.Canary) // deletion must not hang on it for ever; whether it says so is the router's choice
 	})
+	_ = r.router().Finalize(r.driver.Canary) // deletion must not hang on it for ever; whether it says so is the router's choice
 	after, err := now()
 	if err != nil || !equality.Semantic.DeepEqual(before, after) {
 		t.Errorf("it was\n%+v\nand became\n%+v (%v)", before, after, err)

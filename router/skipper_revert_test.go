@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	"github.com/google/go-cmp/cmp"
@@ -48,6 +49,50 @@ func tick(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flagge
 	return r.Reconcile(canary)
 }
 
+// Finalize returns when no tick is near and Skipper has had its time since the last one.
+func TestFinalizeGivesWayToTicks(t *testing.T) {
+	t.Parallel()
+	const settle, interval = 6 * time.Second, 10 * time.Second
+	for name, tc := range map[string]struct {
+		begin time.Duration   // after a tick
+		ticks []time.Duration // after that one
+		want  time.Duration   // when Finalize returns, at the earliest and within a second
+	}{
+		"NoneNear":         {begin: 0, want: settle},
+		"DuringTheWait":    {begin: 5 * time.Second, ticks: []time.Duration{interval}, want: 5*time.Second + 2*settle},
+		"SoonAfterTheWait": {begin: 2 * time.Second, ticks: []time.Duration{interval}, want: interval + settle},
+		"OneThatIsLate":    {begin: 2 * time.Second, ticks: []time.Duration{interval + time.Second}, want: interval + time.Second + settle},
+		"OneThatStaysAway": {begin: 2 * time.Second, want: interval + 2*time.Second},
+		"LongAgo":          {begin: 10 * interval, want: 10*interval + settle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := newClock()
+			kube := fake.NewClientset(newIngress(), newService("app", "app"), newService("app-primary", "app-primary"))
+			s := newSkipper(t, kube, router.SkipperOptions{Clock: clock})
+			canary := newCanary()
+			mustReconcile(t, s, canary)
+			start := clock.Now()
+			canary.DeletionTimestamp = &metav1.Time{Time: start}
+			for _, at := range tc.ticks {
+				clock.AfterFunc(at, func() {
+					if err := tick(t, kube, s, canary); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			clock.Advance(tc.begin)
+			if err := s.Finalize(canary); err != nil {
+				t.Fatal(err)
+			}
+			if took := clock.Since(start); took < tc.want || took > tc.want+time.Second {
+				t.Errorf("Finalize returned after %s, want %s", took, tc.want)
+			}
+			wantSelected(t, kube, "app")
+		})
+	}
+}
+
 // deletion returns a cluster in which Flagger has pointed the apex Service back at the target, a router of each kind, and the Canary that is
 // being deleted.
 func deletion(t *testing.T, run func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary)) {
@@ -76,6 +121,7 @@ func deletion(t *testing.T, run func(t *testing.T, kube *fake.Clientset, r route
 func TestATickAfterFinalizeLeavesTheServiceAtTheTarget(t *testing.T) {
 	t.Parallel()
 	deletion(t, func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary) {
+		t.Helper()
 		if err := tick(t, kube, r, canary); err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +155,7 @@ func TestATickAfterFinalizeLeavesTheServiceAtTheTarget(t *testing.T) {
 func TestATickWithinFinalizeLeavesTheServiceAtTheTarget(t *testing.T) {
 	t.Parallel()
 	deletion(t, func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary) {
+		t.Helper()
 		done := false
 		kube.PrependReactor("get", "services", func(action ktesting.Action) (bool, runtime.Object, error) {
 			if get, ok := action.(ktesting.GetAction); ok && get.GetName() == "app-primary" && !done {
@@ -155,6 +202,7 @@ func TestFinalizeLeavesServicesAlone(t *testing.T) {
 func TestTheServiceCannotBeSetToTheTarget(t *testing.T) {
 	t.Parallel()
 	deletion(t, func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary) {
+		t.Helper()
 		if err := r.Finalize(canary); err != nil {
 			t.Fatal(err)
 		}
