@@ -104,7 +104,7 @@ type DNSWeighted struct {
 	opts      DNSWeightedOptions
 	events    *events
 	metrics   *metrics
-	longSteps *memory[time.Time] // when the last step ended that took long
+	waitedFor *memory[time.Time] // when the last step ended that Flagger had to wait for
 }
 
 var _ Interface = (*DNSWeighted)(nil)
@@ -121,7 +121,7 @@ func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Pu
 		base: ctx, kube: kube, publisher: publisher, source: dns.NewKubeSource(kube, opts.Clock), log: log, opts: opts,
 		events:    newEvents(ctx, kube, log, opts.Clock, opts.CallTimeout, m),
 		metrics:   m,
-		longSteps: newMemory[time.Time](opts.Clock),
+		waitedFor: newMemory[time.Time](opts.Clock),
 	}
 	if opts.Skipper.Warn == nil {
 		opts.Skipper.Warn = func(canary *flaggerv1.Canary, reason, message string) { //nolint:contextcheck // events have the base context
@@ -137,7 +137,7 @@ func NewDNSWeighted(ctx context.Context, kube kubernetes.Interface, publisher Pu
 // work is an error until the Canary is Initialized; later everything is a warning, because an error would keep Flagger from rolling
 // back. For a Canary that is being deleted nothing is done, but that its apex Service stays at its target once it has been finalized.
 func (r *DNSWeighted) Reconcile(canary *flaggerv1.Canary) error {
-	if beingDeleted(canary) {
+	if r.skipper.ending(canary) {
 		return r.skipper.tickBesideFinalizer(canary)
 	}
 	r.skipper.ticks.put(canary, r.opts.Clock.Now())
@@ -188,6 +188,9 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	if err := checkRoutes(canary, asked); err != nil {
 		return err
 	}
+	if err := r.skipper.checkEnding(canary); err != nil {
+		return err
+	}
 	if err := checkIngressRef(canary); err != nil {
 		return err
 	}
@@ -202,26 +205,28 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	} else {
 		err = r.setShared(canary, w, asked)
 	}
-	if took := r.opts.Clock.Since(start); asked.canary > 0 && took > leastAnalysis(canary) {
-		r.longSteps.put(canary, r.opts.Clock.Now())
+	if asked.canary > 0 && !errors.Is(err, ErrPending) && r.opts.Clock.Since(start) >= time.Second {
+		r.waitedFor.put(canary, r.opts.Clock.Now()) // also with an error: what was written may have taken effect
 	}
 	return err
 }
 
 // leastAnalysis is how long a step must have been effective before it is judged.
-func leastAnalysis(canary *flaggerv1.Canary) time.Duration { return canary.GetAnalysisInterval() / 2 }
+func leastAnalysis(canary *flaggerv1.Canary) time.Duration {
+	return min(canary.GetAnalysisInterval()/2, 30*time.Second)
+}
 
 // tooSoon returns an error in a tick that comes right after a step for which Flagger had to wait: its ticker makes up for one that was due
 // meanwhile. Metrics know nothing of the step yet, and Flagger would take the lack of them for a failure, or the next step.
 // https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/job.go
 func (r *DNSWeighted) tooSoon(canary *flaggerv1.Canary) error {
-	since, ok := r.longSteps.get(canary)
+	since, ok := r.waitedFor.get(canary)
 	if !ok || canary.Status.Phase != flaggerv1.CanaryPhaseProgressing {
 		return nil
 	}
 	if ago := r.opts.Clock.Since(since); ago < leastAnalysis(canary) {
-		return fmt.Errorf("canary %s/%s: the step that Flagger waited for ended %s ago, and half of spec.analysis.interval (%s) has to pass before it can be judged: this tick is left out",
-			canary.Namespace, canary.Name, ago.Round(time.Millisecond), canary.GetAnalysisInterval())
+		return fmt.Errorf("canary %s/%s: the step that Flagger waited for ended %s ago, and %s of spec.analysis.interval have to pass before it can be judged: this tick is left out",
+			canary.Namespace, canary.Name, ago.Round(time.Millisecond), leastAnalysis(canary))
 	}
 	return nil
 }
@@ -259,8 +264,9 @@ func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, ca
 // generated Ingresses go. It waits for Skipper alone: what takes time in DNS is started durably, and ErrDraining is returned until it is done.
 // What is gone already counts as done.
 func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
+	r.skipper.finalizing.put(canary, struct{}{})
 	if err := checkIngressRef(canary); err != nil {
-		return nil //nolint:nilerr // nothing can have been made
+		return r.skipper.endReverted(canary) // nothing else can have been made
 	}
 	w, err := r.read(canary)
 	if err != nil {

@@ -22,8 +22,8 @@ type remembered[T any] struct {
 	at   time.Time
 }
 
-// rememberFor is longer than any tick.
-const rememberFor = time.Hour
+// rememberFor is longer than any tick, and than an interval.
+const rememberFor = 24 * time.Hour
 
 func newMemory[T any](clock clock.PassiveClock) *memory[T] {
 	return &memory[T]{clock: clock, canaries: map[types.UID]remembered[T]{}}

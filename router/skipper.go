@@ -51,8 +51,10 @@ type Skipper struct {
 	log  *zap.SugaredLogger
 	opts SkipperOptions
 
-	ticks    *memory[time.Time]         // when Flagger's last tick was
-	reverted *memory[map[string]string] // the selectors of apex Services of finalized Canaries
+	ticks      *memory[time.Time] // when Flagger's last tick was
+	finalizing *memory[struct{}]  // Canaries for which Finalize was called
+	refused    *memory[int]       // how often Finalize sent them back
+	reverted   *memory[reverted]
 }
 
 var _ Interface = (*Skipper)(nil)
@@ -76,7 +78,8 @@ func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.Sugared
 	}
 	return &Skipper{
 		base: ctx, kube: kube, log: log, opts: opts,
-		ticks: newMemory[time.Time](opts.Clock), reverted: newMemory[map[string]string](opts.Clock),
+		ticks: newMemory[time.Time](opts.Clock), finalizing: newMemory[struct{}](opts.Clock),
+		refused: newMemory[int](opts.Clock), reverted: newMemory[reverted](opts.Clock),
 	}
 }
 
@@ -86,7 +89,7 @@ func NewSkipper(ctx context.Context, kube kubernetes.Interface, log *zap.Sugared
 // Initialized; later it is a warning, and what there is stays, because an error would keep Flagger from rolling back. For
 // a Canary that is being deleted nothing is done, but that its apex Service stays at its target once it has been finalized.
 func (s *Skipper) Reconcile(canary *flaggerv1.Canary) error {
-	if beingDeleted(canary) {
+	if s.ending(canary) {
 		return s.tickBesideFinalizer(canary)
 	}
 	s.ticks.put(canary, s.opts.Clock.Now())
@@ -218,6 +221,9 @@ func readApex(apex *networkingv1.Ingress, names services, strategy strategy) (vi
 func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
 	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
 	if err := checkRoutes(canary, asked); err != nil {
+		return err
+	}
+	if err := s.checkEnding(canary); err != nil {
 		return err
 	}
 	if err := checkIngressRef(canary); err != nil {
@@ -353,6 +359,7 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 // has scaled the target up and pointed the apex Service back at it, so the apex Ingress takes over without a gap; it returns once no Skipper
 // sends anybody to primary any more, which ends with the Canary.
 func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
+	s.finalizing.put(canary, struct{}{})
 	if err := s.deleteAll(canary); err != nil {
 		return err
 	}

@@ -199,6 +199,62 @@ func TestFinalizeLeavesServicesAlone(t *testing.T) {
 	}
 }
 
+// Whatever keeps the apex Service at primary, a deletion ends.
+func TestFinalizeEndsWhoeverKeepsTheServiceAtPrimary(t *testing.T) {
+	t.Parallel()
+	kube := fake.NewClientset(newIngress(), newService("app", "app-primary"), newService("app-primary", "app-primary"))
+	canary := newCanary()
+	s := reconciled(t, kube, canary)
+	refused := 0
+	for ; refused < 10 && s.Finalize(canary) != nil; refused++ {
+	}
+	if refused != 3 {
+		t.Errorf("Finalize sent Flagger back %d times, want 3", refused)
+	}
+	service := newCanary(func(c *flaggerv1.Canary) { c.Spec.TargetRef.Kind, c.UID = "Service", "uid-of-another" })
+	if err := s.Finalize(service); err != nil {
+		t.Errorf("Finalize of a Canary whose target is a Service, which Flagger does not revert: %v", err)
+	}
+}
+
+// What people make of the Service is theirs.
+func TestATickLeavesTheUsersSelectorAlone(t *testing.T) {
+	t.Parallel()
+	deletion(t, func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary) {
+		t.Helper()
+		if err := r.Finalize(canary); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kube.CoreV1().Services(namespace).Update(t.Context(), newService("app", "app-v2"), metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reconcile(canary); err != nil {
+			t.Error(err)
+		}
+		wantSelected(t, kube, "app-v2")
+	})
+}
+
+// A tick that takes long holds the Canary as it was before somebody deleted it. What it made nobody would remove.
+func TestAnOldTickMakesNothingAfterFinalize(t *testing.T) {
+	t.Parallel()
+	deletion(t, func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary) {
+		t.Helper()
+		old := newCanary(inPhase(flaggerv1.CanaryPhaseProgressing, 10))
+		if err := r.Finalize(canary); err != nil {
+			t.Fatal(err)
+		}
+		if err := tick(t, kube, r, old); err != nil {
+			t.Errorf("Reconcile: %v", err)
+		}
+		wantSelected(t, kube, "app")
+		if err := r.SetRoutes(old, 80, 20, false); err == nil || !strings.Contains(err.Error(), "canary shop/app is being deleted") {
+			t.Errorf("SetRoutes: %v, want an error that says that the Canary is being deleted", err)
+		}
+		wantNames(t, kube, "web")
+	})
+}
+
 func TestTheServiceCannotBeSetToTheTarget(t *testing.T) {
 	t.Parallel()
 	deletion(t, func(t *testing.T, kube *fake.Clientset, r router.Interface, canary *flaggerv1.Canary) {
