@@ -200,12 +200,15 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	}
 	r.metrics.target(canary, asked)
 	start := r.opts.Clock.Now()
+	if tick, ok := r.skipper.ticks.get(canary); ok {
+		start = tick // webhooks may have taken a part of it
+	}
 	if r.modeIn(canary, w) == state.Split {
 		err = r.setSplit(canary, asked)
 	} else {
 		err = r.setShared(canary, w, asked)
 	}
-	if asked.canary > 0 && !errors.Is(err, ErrPending) && r.opts.Clock.Since(start) >= time.Second {
+	if asked.canary > 0 && !errors.Is(err, ErrPending) && r.opts.Clock.Since(start) > canary.GetAnalysisInterval()-leastAnalysis(canary) {
 		r.waitedFor.put(canary, r.opts.Clock.Now()) // also with an error: what was written may have taken effect
 	}
 	return err
