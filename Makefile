@@ -9,10 +9,10 @@ TESTED := $(MODULES) e2e/internal
 EXTERNAL_DNS := sigs.k8s.io/external-dns@v0.21.0
 # kube-apiserver says which version it is, and Flagger looks at it.
 KUBERNETES := v1.36.3
-# Tests mostly wait, but each has a Flagger, a Skipper and clients. More at a time on two cores make Skipper late.
-E2E_PARALLEL ?= 16
+# Each has a Flagger, a Skipper and clients. More at a time on two cores make Skipper late.
+E2E_APPS ?= 14
 E2E ?=
-E2E_TEST = cd e2e && go test -count=1 -parallel $(E2E_PARALLEL)
+E2E_TEST = cd e2e && go test -count=1 -parallel 100 -apps $(E2E_APPS)
 LENGTH ?= 10m
 SEED ?= 1
 DEMO ?=
@@ -35,9 +35,9 @@ test: ## unit, golden, conformance and real-Skipper tests of every module
 	@for module in $(TESTED); do echo "== test $$module"; (cd $$module && go test -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: test-race
-test-race: ## the same under the race detector, which needs a C compiler
+test-race: ## the same under the race detector, which needs a C compiler; each third of the writes that are made to fail
 	@command -v "$$(go env CC)" >/dev/null || { echo "make test-race: the race detector needs a C compiler; '$$(go env CC)' is not installed (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
-	@for module in $(TESTED); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 go test -race -shuffle=on -timeout 30m ./...) || exit 1; done
+	@for module in $(TESTED); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 go test -race -short -shuffle=on -timeout 30m ./...) || exit 1; done
 
 .PHONY: e2e
 e2e: e2e-programs ## real Flagger, kube-apiserver, Skipper and external-dns; E2E="-run Rollback -v" passes flags

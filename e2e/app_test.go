@@ -139,9 +139,13 @@ func newApp(t *testing.T, s setup) *app {
 	return a
 }
 
-// prepareApp starts an application without clients.
+// prepareApp starts an application without clients, when there is room for it.
 func prepareApp(t *testing.T, s setup) *app {
 	t.Helper()
+	if s.backend != "externaldns" { // which mostly waits for name servers, and so takes longest
+		world.room <- struct{}{}
+		t.Cleanup(func() { <-world.room })
+	}
 	if s.weights == nil {
 		s.weights = map[string]int{"east": 100}
 	}

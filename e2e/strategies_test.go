@@ -52,14 +52,16 @@ func TestABTest(t *testing.T) {
 			a := newApp(t, s)
 			east := a.sites["east"]
 			east.release(release, 0)
-			matching := http.Header{"X-Canary": {"always"}}
-			east.wait("who matches gets the canary", patience, func() bool { return east.versions(1, matching)[release] == 1 })
+			header, cookie := http.Header{"X-Canary": {"always"}}, http.Header{"Cookie": {"a=b; canary=always"}}
+			east.wait("who matches gets the canary", patience, func() bool { // each condition has an Ingress, and Skipper may read between them
+				return east.versions(1, header)[release] == 1 && east.versions(1, cookie)[release] == 1
+			})
 			for what, tc := range map[string]struct {
 				header http.Header
 				want   string
 			}{
-				"the header":     {matching, release},
-				"the cookie":     {http.Header{"Cookie": {"a=b; canary=always"}}, release},
+				"the header":     {header, release},
+				"the cookie":     {cookie, release},
 				"another header": {http.Header{"X-Canary": {"never"}}, version},
 				"nothing":        {http.Header{}, version},
 			} {

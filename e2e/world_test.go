@@ -25,6 +25,7 @@ import (
 // The programs that `make e2e` builds.
 var (
 	binaries = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs kube, flagger and external-dns")
+	atOnce   = flag.Int("apps", 14, "how many applications there may be at a time, not counted those behind external-dns")
 	keep     = flag.String("logs", "", "`folder` for the logs of all programs; empty means one that is removed")
 )
 
@@ -36,6 +37,7 @@ var world struct {
 	clusters map[string]*cluster.Cluster
 	metrics  *prometheus.Server
 	logs     string
+	room     chan struct{} // holds what is taken of it
 }
 
 func TestMain(m *testing.M) {
@@ -67,6 +69,7 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer world.metrics.Close()
+	world.room = make(chan struct{}, max(*atOnce, 1))
 	world.clusters = map[string]*cluster.Cluster{}
 	for _, name := range clusterNames {
 		log, err := os.Create(filepath.Join(world.logs, name+".log"))
