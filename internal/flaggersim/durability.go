@@ -48,10 +48,15 @@ func (s Subject) runFaults(t *testing.T) {
 	})
 }
 
-// eachWrite runs again and again, each time with another write that meets the fault, until there is no such write any more.
+// eachWrite runs again and again, each time with another write that meets the fault, until there is no such write any more. With -short, as under
+// the race detector, which takes five times as long, it is every third write.
 func (s Subject) eachWrite(t *testing.T, fault Fault, change func(*flaggerv1.Canary), run func(*rollout)) {
 	t.Helper()
-	for at, more := 1, true; more && !t.Failed(); at++ {
+	stride := 1
+	if testing.Short() {
+		stride = 3
+	}
+	for at, more := 1, true; more && !t.Failed(); at += stride {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			first := NewProcess(at, fault)
 			r := begin(t, s, first, change)
