@@ -51,6 +51,14 @@ func NormalHost(host string) (string, error) {
 	return name, nil
 }
 
+// normalTarget is NormalHost for the name of a load balancer, which may be a single label, such as the localhost of a cluster on a laptop.
+func normalTarget(name string) (string, error) {
+	if label := strings.TrimSuffix(strings.ToLower(name), "."); len(label) <= maxLabel && dnsLabel.MatchString(label) {
+		return label, nil
+	}
+	return NormalHost(name)
+}
+
 // Below returns the name `<cluster>.<zone label>.<host>` that belongs to a host in one cluster; a "*" is written _wildcard,
 // because it may only be the first label of a name. It is an error when that is longer than a domain name can be.
 func Below(cluster, label, host string) (string, error) {

@@ -45,6 +45,8 @@ type world struct {
 	// weight is the cluster's; weightErr says that it is not known, and what is published stays.
 	weight    weights.Percent
 	weightErr error
+	// unready is why nobody can serve a host, or why that is not known.
+	unready map[string]error
 	// others is why a host may not be published here: it belongs to another Ingress. shared names hosts that any other serves too.
 	others    map[string]error
 	shared    map[string]error
@@ -242,10 +244,14 @@ func join(a, b string) string {
 	}
 }
 
-// recordWeight returns the weight of a host's record. Where a factor is not known, the published weight stays.
+// recordWeight returns the weight of a host's record: 0 where nobody can serve it. Where a factor is not known, the published weight stays.
 func (w *world) recordWeight(s *step) (int, error) {
+	unready := w.unready[s.host]
+	if errors.Is(unready, errUnready) {
+		return 0, nil
+	}
 	share, err := IngressWeight(w.ingress, w.opts.AnnotationPrefix)
-	if err = errors.Join(w.weightErr, err); err == nil {
+	if err = errors.Join(w.weightErr, err, unready); err == nil {
 		return weights.Record(w.weight, share, w.exposure(s.host)), nil
 	}
 	if len(s.own) == 0 {

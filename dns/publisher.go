@@ -30,6 +30,11 @@ type PublisherOptions struct {
 	HostTTL time.Duration
 	// InnerTTL is the TTL of the records below a host; DefaultInnerTTL if zero.
 	InnerTTL time.Duration
+	// Ready tells whether a host of an Ingress has somebody to serve it; one that has not gets weight 0. When it returns an error, the published
+	// weight stays. Nil takes every host for ready.
+	Ready func(ctx context.Context, ingress *networkingv1.Ingress, host string) (bool, error)
+	// Prove asks for evidence that records are in sync even where no Canary waits for it, for somebody who acknowledges what is served.
+	Prove bool
 	// CallTimeout bounds one Sync; 60 s if zero.
 	CallTimeout time.Duration
 	// Clock is the real one if nil.
@@ -90,6 +95,9 @@ type Result struct {
 	Ingress types.NamespacedName
 	Hosts   []HostResult
 	Status  Status
+	// EffectiveAt is from when on no resolver that obeys the TTL can give an answer from before the last change, of weights too; zero while that is
+	// not in sync.
+	EffectiveAt time.Time
 }
 
 // HostResult is the state of one host.
@@ -99,6 +107,8 @@ type HostResult struct {
 	Weight int
 	// Canary is true while the host points at an inner set.
 	Canary bool
+	// Warning says, for people, what was published in spite of something, such as an annotation that cannot be read.
+	Warning string
 	// Err is why the host is not published as it should be. Other hosts do not wait for it.
 	Err error
 }
@@ -179,7 +189,7 @@ func (p *Publisher) lock(ingresses []types.NamespacedName) (unlock func()) {
 
 // read collects what the step of an Ingress is decided from. It returns nil for an Ingress that is not published for itself.
 func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, error) {
-	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, shared: map[string]error{}}
+	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, shared: map[string]error{}, unready: map[string]error{}}
 	j := &job{name: name, world: w, configMaps: map[string]*corev1.ConfigMap{}}
 	var err error
 	w.ingress, err = p.source.Ingress(ctx, name)
@@ -207,12 +217,31 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 		return nil, err
 	}
 	w.weight, w.weightErr = p.weight.ClusterWeight(ctx)
+	for _, host := range w.hosts {
+		p.askReady(ctx, w, host)
+	}
 	if w.published, err = p.backend.Published(ctx, p.cluster, name, w.hosts); err != nil {
 		return nil, fmt.Errorf("read what is published for ingress %s: %w", name, err)
 	}
 	j.memory = p.recall(name, w)
 	j.steps = w.steps()
 	return j, nil
+}
+
+// errUnready says that nobody is there to serve a host.
+var errUnready = errors.New("no ready endpoints")
+
+func (p *Publisher) askReady(ctx context.Context, w *world, host string) {
+	if p.opts.Ready == nil {
+		return
+	}
+	ready, err := p.opts.Ready(ctx, w.ingress, host)
+	switch {
+	case err != nil:
+		w.unready[host] = fmt.Errorf("whether host %q has ready endpoints is not known: %w", host, err)
+	case !ready:
+		w.unready[host] = fmt.Errorf("host %q: %w", host, errUnready)
+	}
 }
 
 // readWishes reads the Canaries' ConfigMaps. It returns false when the Ingress is the prepared one of a canary.
@@ -358,7 +387,7 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 		j.records = append([]Record{}, j.world.records(j.steps)...)
 		j.memory = j.memory.follow(from, j.records, j.world.countWeights(), p.opts)
 		publications[i] = Publication{
-			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: j.world.prove(j.steps),
+			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: p.opts.Prove || j.world.prove(j.steps),
 			Prior: Status{Change: j.memory.change, InSync: !j.memory.inSyncSince.IsZero(), InSyncSince: j.memory.inSyncSince},
 		}
 	}
@@ -436,10 +465,24 @@ func (p *Publisher) answer(ctx context.Context, j *job) error {
 	return errors.Join(errs...)
 }
 
+// effectiveAt counts the weights of the hosts too, which a canary does not wait for.
+func (j *job) effectiveAt() time.Time {
+	at := j.memory.effectiveAt()
+	if at.IsZero() {
+		return at
+	}
+	for _, r := range j.records {
+		if served := j.memory.inSyncSince.Add(servedTTL(r, j.records)); r.SetIdentifier == j.world.cluster && served.After(at) {
+			at = served
+		}
+	}
+	return at
+}
+
 func (p *Publisher) result(j *job) Result {
-	r := Result{Ingress: j.name, Status: j.status}
+	r := Result{Ingress: j.name, Status: j.status, EffectiveAt: j.effectiveAt()}
 	for _, s := range j.steps {
-		h := HostResult{Host: s.host, Weight: -1, Canary: s.stage == atInner, Err: s.err}
+		h := HostResult{Host: s.host, Weight: -1, Canary: s.stage == atInner, Warning: s.warning, Err: s.err}
 		for _, record := range j.records {
 			if record.Name == s.host {
 				h.Weight = record.Weight

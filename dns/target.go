@@ -35,7 +35,7 @@ func TargetOf(ingress *networkingv1.Ingress) (Target, error) {
 	for i, lb := range ingress.Status.LoadBalancer.Ingress {
 		switch {
 		case lb.Hostname != "":
-			host, err := NormalHost(lb.Hostname)
+			host, err := normalTarget(lb.Hostname)
 			if err != nil {
 				return Target{}, fmt.Errorf("ingress %s/%s: status.loadBalancer.ingress[%d].hostname: %w", ingress.Namespace, ingress.Name, i, err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/utils/clock"
@@ -28,6 +29,14 @@ type Options struct {
 	// AssumeSyncAfter, where DNS cannot be asked at all, is how long after a change it is taken to be in sync. Zero means never. It must be
 	// longer than external-dns' interval, and proves nothing: the Status says Assumed.
 	AssumeSyncAfter time.Duration
+
+	// Read, where a cache has the DNSEndpoints, returns the one of an Ingress, which belongs to the caller; a missing one is an error for which
+	// apierrors.IsNotFound holds. It may be behind: the API server is asked instead while it lacks what was written here, and after a conflict.
+	// Nil asks the API server always.
+	Read func(ctx context.Context, ingress types.NamespacedName) (*unstructured.Unstructured, error)
+	// Adopt takes over DNSEndpoints that lack our label, but are controlled by their Ingress and hold nothing but records with the cluster's set
+	// identifier: those of an earlier traffic controller.
+	Adopt bool
 
 	// Window is how long all checks must have found a change before it is in sync; 30 s if zero.
 	Window time.Duration
@@ -53,8 +62,9 @@ type Backend struct {
 	asker   *asker
 	metrics *metrics
 
-	mu       sync.Mutex // guards progress
+	mu       sync.Mutex // guards the following
 	progress map[owner]*progress
+	written  map[types.NamespacedName]string // resource versions that Options.Read has not shown yet
 }
 
 type owner struct {
@@ -86,15 +96,15 @@ func New(kube dynamic.Interface, log *zap.SugaredLogger, opts Options) *Backend 
 		log.Warnw("metrics of dnsendpoints are not exported", "error", err)
 	}
 	return &Backend{
-		kube: kube, log: log, opts: opts, metrics: m, progress: map[owner]*progress{},
+		kube: kube, log: log, opts: opts, metrics: m, progress: map[owner]*progress{}, written: map[types.NamespacedName]string{},
 		asker: &asker{clock: opts.Clock, timeout: opts.QueryTimeout, resolvers: opts.Resolvers, recursive: len(opts.Resolvers) > 0},
 	}
 }
 
 // Published implements [dns.Backend]. A DNSEndpoint that is not ours holds nothing of ours.
 func (b *Backend) Published(ctx context.Context, cluster string, ingress types.NamespacedName, _ []string) ([]dns.Record, error) {
-	object, _, err := b.get(ctx, ingress)
-	if err != nil || object == nil || object.GetAnnotations()[ClusterAnnotation] != cluster {
+	object, _, err := b.get(ctx, owner{cluster, ingress}, false)
+	if err != nil || object == nil || !belongs(object, cluster) {
 		return nil, err
 	}
 	endpoints, err := endpointsOf(object)
@@ -107,10 +117,13 @@ func (b *Backend) Published(ctx context.Context, cluster string, ingress types.N
 			continue
 		}
 		r, err := recordOf(e)
-		if err != nil {
+		switch {
+		case err != nil && !isOurs(object): // it is written anew, from what is wanted
+		case err != nil:
 			return nil, fmt.Errorf("dnsendpoint %s: %w; correct it, or delete the object, it is written again", ingress, err)
+		default:
+			records = append(records, r)
 		}
-		records = append(records, r)
 	}
 	return records, nil
 }

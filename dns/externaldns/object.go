@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -35,22 +34,6 @@ const (
 
 // errLeaving says that an object is on its way out, and nothing can be written into it.
 var errLeaving = errors.New("it is being deleted")
-
-// get returns the DNSEndpoint of an Ingress, nil if there is none, or if it is not ours, which foreign then says.
-func (b *Backend) get(ctx context.Context, name types.NamespacedName) (object *unstructured.Unstructured, foreign error, err error) {
-	object, err = b.kube.Resource(Resource).Namespace(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-	b.metrics.called("get", err)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil, nil // also when the CRD is missing: creating says so
-	case err != nil:
-		return nil, nil, fmt.Errorf("get dnsendpoint %s: %w", name, err)
-	case object.GetLabels()[ManagedByLabel] != managedBy:
-		return nil, fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
-			name, ManagedByLabel, managedBy), nil
-	}
-	return object, nil, nil
-}
 
 // endpointsOf returns what a DNSEndpoint holds.
 func endpointsOf(object *unstructured.Unstructured) ([]endpoint, error) {
@@ -85,12 +68,22 @@ func fill(object *unstructured.Unstructured, pub dns.Publication, p plan) error 
 		annotations[DeletedAnnotation] = formatAbsences(p.gone)
 	}
 	object.SetAnnotations(annotations)
-	controller := true
-	object.SetOwnerReferences([]metav1.OwnerReference{{
-		APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: pub.Ingress.Name, UID: pub.IngressUID, Controller: &controller,
-	}})
+	object.SetOwnerReferences(withController(object.GetOwnerReferences(), pub))
 	object.Object["spec"] = fields
 	return nil
+}
+
+// withController returns owner references with the Ingress as the controller, of which there can be one. Other owners stay.
+func withController(owners []metav1.OwnerReference, pub dns.Publication) []metav1.OwnerReference {
+	controller := true
+	ingress := metav1.OwnerReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: pub.Ingress.Name, UID: pub.IngressUID, Controller: &controller}
+	kept := []metav1.OwnerReference{ingress}
+	for _, o := range owners {
+		if o.UID != pub.IngressUID && !isController(o) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
 }
 
 func with(values map[string]string, key, value string) map[string]string {
@@ -104,11 +97,13 @@ func with(values map[string]string, key, value string) map[string]string {
 // write makes the DNSEndpoint of a Publication hold its records, and tells whether something had to be written for that. A conflict is
 // planned anew, from what stands there then.
 func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, written bool, err error) {
+	fresh := false
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		object, foreign, err := b.get(ctx, pub.Ingress)
+		object, foreign, err := b.get(ctx, owner{pub.Cluster, pub.Ingress}, fresh)
 		if err := errors.Join(err, foreign); err != nil {
 			return err
 		}
+		fresh = true // if there is another time
 		exists := object != nil
 		if !exists {
 			object = &unstructured.Unstructured{Object: map[string]any{}}
@@ -146,14 +141,18 @@ func (b *Backend) put(ctx context.Context, object *unstructured.Unstructured, ex
 	client := b.kube.Resource(Resource).Namespace(object.GetNamespace())
 	name := object.GetNamespace() + "/" + object.GetName()
 	if exists {
-		_, err := client.Update(ctx, object, metav1.UpdateOptions{FieldManager: managedBy})
+		stored, err := client.Update(ctx, object, metav1.UpdateOptions{FieldManager: managedBy})
 		b.metrics.called("update", err)
+		if apierrors.IsNotFound(err) { // it has just been deleted
+			err = apierrors.NewConflict(Resource.GroupResource(), object.GetName(), err)
+		}
 		if err != nil {
 			return fmt.Errorf("update dnsendpoint %s: %w", name, err)
 		}
+		b.wrote(stored)
 		return nil
 	}
-	_, err := client.Create(ctx, object, metav1.CreateOptions{FieldManager: managedBy})
+	stored, err := client.Create(ctx, object, metav1.CreateOptions{FieldManager: managedBy})
 	b.metrics.called("create", err)
 	switch {
 	case apierrors.IsAlreadyExists(err): // somebody was faster: plan from what stands there
@@ -164,6 +163,7 @@ func (b *Backend) put(ctx context.Context, object *unstructured.Unstructured, ex
 	case err != nil:
 		return fmt.Errorf("create dnsendpoint %s: %w", name, err)
 	}
+	b.wrote(stored)
 	return nil
 }
 
@@ -184,11 +184,13 @@ func (b *Backend) held(pub dns.Publication, object *unstructured.Unstructured) (
 // remove deletes the DNSEndpoint of an Ingress, if it is ours and that of the cluster, as it was read, and returns what it held; found
 // is false when there was none.
 func (b *Backend) remove(ctx context.Context, pub dns.Publication) (h held, found bool, err error) {
+	fresh := false
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		object, _, err := b.get(ctx, pub.Ingress)
-		if err != nil || object == nil || object.GetAnnotations()[ClusterAnnotation] != pub.Cluster {
+		object, _, err := b.get(ctx, owner{pub.Cluster, pub.Ingress}, fresh)
+		if err != nil || object == nil || !belongs(object, pub.Cluster) {
 			return err
 		}
+		fresh = true
 		if h, err = b.held(pub, object); err != nil {
 			return err
 		}
