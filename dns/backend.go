@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -20,3 +21,19 @@ type Backend interface {
 	// Status; the returned error is for what concerns all, such as credentials that were refused.
 	Publish(ctx context.Context, publications ...Publication) ([]Status, error)
 }
+
+// ErrRefused is in the tree of an error that repeating the call does not mend: somebody has to change an object, or DNS. Other errors pass, or may.
+var ErrRefused = errors.New("refused")
+
+// Refuse marks err with [ErrRefused], without a word more. Nil stays nil.
+func Refuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return refusal{err}
+}
+
+type refusal struct{ error }
+
+// Unwrap returns what is refused, and the mark.
+func (r refusal) Unwrap() []error { return []error{r.error, ErrRefused} }

@@ -95,6 +95,8 @@ type Result struct {
 	Ingress types.NamespacedName
 	Hosts   []HostResult
 	Status  Status
+	// Err is what went wrong with this Ingress beside what Status and Hosts say, such as a read that failed. It is in Sync's error too.
+	Err error
 	// EffectiveAt is from when on no resolver that obeys the TTL can give an answer from before the last change, of weights too; zero while that is
 	// not in sync.
 	EffectiveAt time.Time
@@ -114,7 +116,9 @@ type HostResult struct {
 }
 
 // InSync tells whether every host that can be published is in sync, which is what a cluster's weight is acknowledged by.
-func (r Result) InSync() bool { return r.Status.Err == nil && r.Status.InSync && !r.Status.Assumed }
+func (r Result) InSync() bool {
+	return r.Err == nil && r.Status.Err == nil && r.Status.InSync && !r.Status.Assumed
+}
 
 // job is one Ingress on its way through Sync.
 type job struct {
@@ -128,7 +132,7 @@ type job struct {
 }
 
 // Sync brings each Ingress forward by what can be done now, and answers in the ConfigMaps of its Canaries. It never waits for DNS: call
-// it again. Results are in the order of the names, and leave out Ingresses that others publish, such as a canary's. The error joins what
+// it again. Results leave out Ingresses that others publish, such as a canary's. The error joins what
 // went wrong with single Ingresses, which does not stop the others.
 func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName) ([]Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.opts.CallTimeout)
@@ -137,10 +141,12 @@ func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName)
 
 	var errs []error
 	var jobs []*job
+	var results []Result
 	for _, name := range ingresses {
 		j, err := p.read(ctx, name)
 		if err != nil {
 			errs = append(errs, err)
+			results = append(results, Result{Ingress: name, Err: err})
 		} else if j != nil {
 			jobs = append(jobs, j)
 		}
@@ -154,11 +160,12 @@ func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName)
 		}
 	}
 	errs = append(errs, p.publish(ctx, moved))
-	results := make([]Result, 0, len(jobs))
 	for _, j := range jobs {
 		p.remember(j)
-		errs = append(errs, p.answer(ctx, j))
-		results = append(results, p.result(j))
+		result := p.result(j)
+		result.Err = p.answer(ctx, j)
+		errs = append(errs, result.Err)
+		results = append(results, result)
 	}
 	return results, errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -167,7 +168,7 @@ func TestVariablesAreUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.cluster != "east" || c.weight.String() != "12.5" ||
-		c.dns != (dns.PublisherOptions{AnnotationPrefix: "dns.example.com", HealthCheckID: "an-id", HostTTL: time.Minute, InnerTTL: 10 * time.Second}) ||
+		!reflect.DeepEqual(c.dns, dns.PublisherOptions{AnnotationPrefix: "dns.example.com", HealthCheckID: "an-id", HostTTL: time.Minute, InnerTTL: 10 * time.Second}) ||
 		!slices.Equal(c.resolvers, []string{"192.0.2.53:53", "192.0.2.54:5353"}) {
 		t.Errorf("%+v", c)
 	}

@@ -120,7 +120,7 @@ func (b *Backend) Published(ctx context.Context, cluster string, ingress types.N
 		switch {
 		case err != nil && !isOurs(object): // it is written anew, from what is wanted
 		case err != nil:
-			return nil, fmt.Errorf("dnsendpoint %s: %w; correct it, or delete the object, it is written again", ingress, err)
+			return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s: %w; correct it, or delete the object, it is written again", ingress, err))
 		default:
 			records = append(records, r)
 		}
@@ -151,7 +151,7 @@ func (b *Backend) publish(ctx context.Context, pub dns.Publication) dns.Status {
 	}
 	for _, r := range pub.Records {
 		if r.TTL%time.Second != 0 {
-			return dns.Status{Err: fmt.Errorf("record %s %s: TTL %s: it must be whole seconds", r.Name, r.Type, r.TTL)}
+			return dns.Status{Err: dns.Refuse(fmt.Errorf("record %s %s: TTL %s: it must be whole seconds", r.Name, r.Type, r.TTL))}
 		}
 	}
 	p, written, err := b.write(ctx, pub)
@@ -210,7 +210,7 @@ func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []en
 			continue
 		}
 		if err := errors.Join(b.refuseApex(ctx, r), b.refuseDeeper(ctx, r)); err != nil {
-			return err
+			return dns.Refuse(err)
 		}
 	}
 	return nil

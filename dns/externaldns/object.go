@@ -43,7 +43,8 @@ func endpointsOf(object *unstructured.Unstructured) ([]endpoint, error) {
 		} `json:"spec"`
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &typed); err != nil {
-		return nil, fmt.Errorf("dnsendpoint %s/%s: spec.endpoints is malformed: %w; delete the object, it is written again", object.GetNamespace(), object.GetName(), err)
+		return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s/%s: spec.endpoints is malformed: %w; delete the object, it is written again",
+			object.GetNamespace(), object.GetName(), err))
 	}
 	return typed.Spec.Endpoints, nil
 }
@@ -113,7 +114,7 @@ func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, writt
 			return err
 		}
 		if p, err = newPlan(pub.Cluster, pub.Records, current, b.opts.Clock.Now().UTC().Format(time.RFC3339Nano)); err != nil {
-			return err
+			return dns.Refuse(err)
 		}
 		before := object.DeepCopy()
 		if err := fill(object, pub, p); err != nil {

@@ -206,6 +206,9 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 			t.Errorf("error %v does not say %q", status.Err, part)
 		}
 	}
+	if !errors.Is(status.Err, dns.ErrRefused) {
+		t.Errorf("error %v is not told to be a refusal", status.Err)
+	}
 	nothing := publication()
 	nothing.Prove = false
 	if status := r.publish(nothing); status.Err != nil || !status.InSync {
@@ -322,6 +325,9 @@ func TestFaultsOfTheAPI(t *testing.T) {
 			if test.want != "" {
 				if status.Err == nil || !strings.Contains(status.Err.Error(), test.want) || !strings.Contains(status.Err.Error(), "shop/web") {
 					t.Errorf("error %v, want one that says %q and names shop/web", status.Err, test.want)
+				}
+				if errors.Is(status.Err, dns.ErrRefused) {
+					t.Errorf("error %v is told to be a refusal, but it may pass", status.Err)
 				}
 				return
 			}

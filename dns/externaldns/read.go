@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/penstock-dev/penstock/dns"
 )
 
 // get returns the DNSEndpoint of an Ingress, nil if there is none, or if it does not belong to the cluster's publisher, which foreign then says.
@@ -24,8 +26,8 @@ func (b *Backend) get(ctx context.Context, key owner, fresh bool) (object *unstr
 	case isOurs(object), b.opts.Adopt && adoptable(object, key.cluster):
 		return object, nil, nil
 	default:
-		return nil, fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
-			key.ingress, ManagedByLabel, managedBy), nil
+		return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
+			key.ingress, ManagedByLabel, managedBy)), nil
 	}
 }
 
@@ -75,7 +77,9 @@ func (b *Backend) wrote(object *unstructured.Unstructured) {
 }
 
 // isOurs tells whether this project made the object.
-func isOurs(object *unstructured.Unstructured) bool { return object.GetLabels()[ManagedByLabel] == managedBy }
+func isOurs(object *unstructured.Unstructured) bool {
+	return object.GetLabels()[ManagedByLabel] == managedBy
+}
 
 // belongs tells whether an object that get returned holds the records of a cluster.
 func belongs(object *unstructured.Unstructured, cluster string) bool {

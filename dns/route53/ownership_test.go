@@ -1,6 +1,7 @@
 package route53_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -107,6 +108,9 @@ func TestOwnership(t *testing.T) {
 			p := publication(shop, append(tc.records, a("free.example.com", 1, "192.0.2.1"))...)
 			wantError(t, r.publish(p).Err, tc.reason, tc.words...)
 			wantError(t, r.publish(p).Err, "and again", tc.words...)
+			if err := r.publish(p).Err; !errors.Is(err, dns.ErrRefused) {
+				t.Errorf("%s\nerror %v is not told to be a refusal", tc.reason, err)
+			}
 			if diff := cmp.Diff(before, r.zoneLines()); diff != "" {
 				t.Errorf("%s\nthe zone changed, -before +after:\n%s", tc.reason, diff)
 			}

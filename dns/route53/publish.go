@@ -142,20 +142,20 @@ func newJobs(zones *zoneSet, publications []dns.Publication) []*job {
 		jobs[i] = j
 		switch {
 		case pub.Cluster == "" || pub.Ingress.Name == "":
-			j.err = fmt.Errorf("publication of ingress %q in cluster %q: both need a name", pub.Ingress, pub.Cluster)
+			j.err = dns.Refuse(fmt.Errorf("publication of ingress %q in cluster %q: both need a name", pub.Ingress, pub.Cluster))
 			continue
 		case owners[j.owner]:
-			j.err = fmt.Errorf("%s is published twice in one call", j.owner)
+			j.err = dns.Refuse(fmt.Errorf("%s is published twice in one call", j.owner))
 			continue
 		}
 		owners[j.owner] = true
-		if j.err = j.sort(zones); j.err != nil {
+		if j.err = dns.Refuse(j.sort(zones)); j.err != nil {
 			continue
 		}
 		for _, part := range j.parts {
 			for name := range part.want {
 				if other, taken := names[claimed{pub.Cluster, name}]; taken && j.err == nil {
-					j.err = fmt.Errorf("name %s is published for %s and for %s: remove the host from one of them", name, other, j.owner)
+					j.err = dns.Refuse(fmt.Errorf("name %s is published for %s and for %s: remove the host from one of them", name, other, j.owner))
 				}
 			}
 		}

@@ -12,6 +12,8 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	ktypes "k8s.io/apimachinery/pkg/types"
+
+	"github.com/penstock-dev/penstock/dns"
 )
 
 // maxRounds is how often a batch is planned and sent while other writers, or lost answers, come in between.
@@ -97,7 +99,8 @@ func (b *Backend) prepare(ctx context.Context, zone *hostedZone, jobs []*job, in
 		if part == nil || j.err != nil {
 			continue
 		}
-		if part.changes, j.err = plan(&part.part, part.names, in, b.external); j.err != nil {
+		changes, err := plan(&part.part, part.names, in, b.external)
+		if part.changes, j.err = changes, dns.Refuse(err); j.err != nil {
 			continue
 		}
 		b.reportZero(zone, &part.part, in)
@@ -211,8 +214,8 @@ func (b *Backend) decide(ctx context.Context, j *job) {
 	for _, part := range j.parts {
 		differs, wants = differs || len(part.changes) > 0, wants || len(part.want) > 0
 		if s := sizeOf(part.changes); !s.fits() {
-			j.err = fmt.Errorf("the records of %s in hosted zone %s do not fit into one change batch: %d elements of at most %d, %d characters of at most %d (UPSERT counts twice): use fewer hosts in one Ingress",
-				j.owner, part.zone, s.elements, maxElements, s.characters, maxCharacters)
+			j.err = dns.Refuse(fmt.Errorf("the records of %s in hosted zone %s do not fit into one change batch: %d elements of at most %d, %d characters of at most %d (UPSERT counts twice): use fewer hosts in one Ingress",
+				j.owner, part.zone, s.elements, maxElements, s.characters, maxCharacters))
 			return
 		}
 	}
@@ -348,7 +351,7 @@ func (b *Backend) again(ctx context.Context, zone *hostedZone, jobs []*job, roun
 		case len(part.changes) == 0:
 			part.changes = resubmission(&part.part)
 		case !lost && fingerprint(part.changes) == before[j]:
-			j.err = fmt.Errorf("records of %s: %w", j.owner, cause)
+			j.err = dns.Refuse(fmt.Errorf("records of %s: %w", j.owner, cause))
 			continue
 		}
 		rest = append(rest, j)
