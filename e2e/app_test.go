@@ -37,7 +37,7 @@ import (
 // Times of the tests. Skipper's default is a poll in 3 s, Route 53's usual a minute, and a usual TTL another.
 const (
 	poll           = time.Second
-	settle         = 2 * poll
+	settle         = poll + 3*time.Second // as much more than the poll as by default, for what delays a Skipper does not depend on how often it reads
 	syncDelay      = time.Second
 	ttl            = 2 * time.Second
 	requestTimeout = 5 * time.Second
@@ -392,7 +392,7 @@ func (s *site) startFlagger() {
 	env := slices.Concat(s.awsEnv(), []string{
 		"PENSTOCK_CLUSTER_NAME=" + s.Name, fmt.Sprintf("PENSTOCK_CLUSTER_WEIGHT=%d", s.app.setup.weights[s.Name]),
 		"PENSTOCK_DNS_BACKEND=" + s.app.setup.backend, "PENSTOCK_HOST_TTL=" + ttl.String(), "PENSTOCK_INNER_TTL=" + ttl.String(),
-		"PENSTOCK_SKIPPER_POLL=" + poll.String(), "PENSTOCK_DNS_RESOLVERS=" + s.app.route53.NameServers()[0], "PENSTOCK_ROUTE53_RATE=20",
+		"PENSTOCK_SKIPPER_POLL=" + poll.String(), "PENSTOCK_SETTLE=" + settle.String(), "PENSTOCK_DNS_RESOLVERS=" + s.app.route53.NameServers()[0], "PENSTOCK_ROUTE53_RATE=20",
 	}, s.env)
 	p, err := process.Start(process.Options{Env: env, Log: s.log}, program(cmp.Or(s.app.setup.program, "flagger")),
 		"-kubeconfig", s.kubeconfig(), "-namespace", s.app.namespace, "-metrics-server", world.metrics.URL(s.Name),

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	chaosLength = flag.Duration("chaos", 2*time.Minute, "how long TestChaos makes trouble")
+	chaosLength = flag.Duration("chaos", time.Minute, "how long TestChaos makes trouble")
 	chaosSeed   = flag.Uint64("chaos-seed", 1, "what TestChaos' troubles follow from")
 )
 

@@ -175,7 +175,7 @@ func (h *history) steady(dns func(time.Time) time.Time) []steady {
 		for since > 0 && moments[since-1].weight() == m.weight() {
 			since--
 		}
-		from := moments[since].at.Add(settle + poll)
+		from := moments[since].at.Add(3 * poll)
 		switch {
 		case m.desired.Mode == state.Split:
 			from = inSync
