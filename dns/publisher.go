@@ -26,6 +26,8 @@ type PublisherOptions struct {
 	AnnotationPrefix string
 	// HealthCheckID of the cluster; empty is none.
 	HealthCheckID string
+	// HealthCheck, if it is not nil, returns the id that takes the place of HealthCheckID now.
+	HealthCheck func() string
 	// HostTTL is the TTL of the hosts' records. Zero leaves it to the backend, since all clusters of a host must have the same.
 	HostTTL time.Duration
 	// InnerTTL is the TTL of the records below a host; DefaultInnerTTL if zero.
@@ -33,8 +35,9 @@ type PublisherOptions struct {
 	// Ready tells whether a host of an Ingress has somebody to serve it; one that has not gets weight 0. When it returns an error, the published
 	// weight stays. Nil takes every host for ready.
 	Ready func(ctx context.Context, ingress *networkingv1.Ingress, host string) (bool, error)
-	// Prove asks for evidence that records are in sync even where no Canary waits for it, for somebody who acknowledges what is served.
-	Prove bool
+	// Prove tells whether evidence that records are in sync is needed even where no Canary waits for it, by somebody who acknowledges what is served.
+	// Nil says never.
+	Prove func() bool
 	// CallTimeout bounds one Sync; 60 s if zero.
 	CallTimeout time.Duration
 	// Clock is the real one if nil.
@@ -224,6 +227,9 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 		return nil, err
 	}
 	w.weight, w.weightErr = p.weight.ClusterWeight(ctx)
+	if p.opts.HealthCheck != nil {
+		w.opts.HealthCheckID = p.opts.HealthCheck()
+	}
 	for _, host := range w.hosts {
 		p.askReady(ctx, w, host)
 	}
@@ -394,7 +400,7 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 		j.records = append([]Record{}, j.world.records(j.steps)...)
 		j.memory = j.memory.follow(from, j.records, j.world.countWeights(), p.opts)
 		publications[i] = Publication{
-			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: p.opts.Prove || j.world.prove(j.steps),
+			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: j.world.prove(j.steps) || p.opts.Prove != nil && p.opts.Prove(),
 			Prior: Status{Change: j.memory.change, InSync: !j.memory.inSyncSince.IsZero(), InSyncSince: j.memory.inSyncSince},
 		}
 	}

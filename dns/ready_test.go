@@ -16,7 +16,7 @@ import (
 func (r *rig) withReadiness(ready func(host string) (bool, error)) {
 	r.t.Helper()
 	p, err := dns.NewPublisher("east", dns.NewKubeSource(r.kube, r.clock), r.backend, r.weight, nil, dns.PublisherOptions{
-		Clock: r.clock, Prove: true,
+		Clock: r.clock, Prove: func() bool { return true },
 		Ready: func(_ context.Context, _ *networkingv1.Ingress, host string) (bool, error) { return ready(host) },
 	})
 	if err != nil {
@@ -100,6 +100,25 @@ func TestTargetOf(t *testing.T) {
 		got, err := dns.TargetOf(ingress("app", address))
 		if got.String() != want || (err != nil) != (want == "") {
 			t.Errorf("load balancer %q: target %q, error %v; want %q", address, got, err, want)
+		}
+	}
+}
+
+func TestTheHealthCheckMayChange(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB))
+	id := "one"
+	p, err := dns.NewPublisher("east", dns.NewKubeSource(r.kube, r.clock), r.backend, r.weight, nil, dns.PublisherOptions{
+		Clock: r.clock, HealthCheckID: "never", HealthCheck: func() string { return id },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.publisher = p
+	for _, id = range []string{"one", "two", ""} {
+		r.sync()
+		if got := r.records()[0].HealthCheckID; got != id {
+			t.Errorf("health check %q, want %q", got, id)
 		}
 	}
 }
