@@ -130,9 +130,7 @@ func TestATickAfterFinalizeLeavesTheServiceAtTheTarget(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "service shop/app: spec.selector") {
 			t.Errorf("Finalize after a tick: %v, want an error, upon which Flagger sets the Service again", err)
 		}
-		if _, err := kube.CoreV1().Services(namespace).Update(t.Context(), newService("app", "app"), metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		selectInstead(t, kube, "app")
 		if err := r.Finalize(canary); err != nil {
 			t.Errorf("Finalize: %v", err)
 		}
@@ -225,9 +223,7 @@ func TestATickLeavesTheUsersSelectorAlone(t *testing.T) {
 		if err := r.Finalize(canary); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := kube.CoreV1().Services(namespace).Update(t.Context(), newService("app", "app-v2"), metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		selectInstead(t, kube, "app-v2")
 		if err := r.Reconcile(canary); err != nil {
 			t.Error(err)
 		}
@@ -281,6 +277,14 @@ func TestTheServiceCannotBeSetToTheTarget(t *testing.T) {
 		}
 		wantSelected(t, kube, "app")
 	})
+}
+
+// selectInstead sets the selector of the apex Service, as a user or Flagger does.
+func selectInstead(t *testing.T, kube *fake.Clientset, app string) {
+	t.Helper()
+	if _, err := kube.CoreV1().Services(namespace).Update(t.Context(), newService("app", app), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // recorder is a router that does nothing.
