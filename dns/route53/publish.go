@@ -339,6 +339,42 @@ func (b *Backend) Published(ctx context.Context, cluster string, ingress ktypes.
 	return all, nil
 }
 
+// Ingresses returns those that a cluster has records for, whether they exist or not, in the order of their names. Zones that the credentials may not
+// read are left out.
+func (b *Backend) Ingresses(ctx context.Context, cluster string) ([]ktypes.NamespacedName, error) {
+	zones, err := b.zones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[ktypes.NamespacedName]bool{}
+	for _, zone := range zones.all {
+		if err := b.ingressesIn(ctx, zone, cluster, found); err != nil && !denied(err) {
+			return nil, fmt.Errorf("read what cluster %q owns: %w", cluster, err)
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b ktypes.NamespacedName) int { return cmp.Compare(a.String(), b.String()) }), nil
+}
+
+func (b *Backend) ingressesIn(ctx context.Context, zone *hostedZone, cluster string, found map[ktypes.NamespacedName]bool) error {
+	if err := zone.lock(ctx); err != nil {
+		return err
+	}
+	defer zone.unlock()
+	in := snapshot{}
+	if err := b.read(ctx, zone, in, nil, []string{ownershipRoot(zone, cluster)}); err != nil {
+		return err
+	}
+	b.keepOwned(zone, cluster, in)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for ingress, names := range zone.owned[cluster].byOwner {
+		if len(names) > 0 {
+			found[ingress] = true
+		}
+	}
+	return nil
+}
+
 // arrange orders records as dns.Plan does: host by host, its own records before those below it, primary before canary.
 func arrange(all []dns.Record, hosts []string, clusterLabel string) {
 	rank := make(map[string]int, len(hosts))

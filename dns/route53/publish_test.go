@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/google/go-cmp/cmp"
+	ktypes "k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/dns/route53"
@@ -214,5 +215,25 @@ func TestPublishIsOneBatch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestIngresses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	r.must(publication(shop, a("www.example.com", 1, "192.0.2.1")), publication(other, a("other.example.com", 1, "192.0.2.2")))
+	west := publication(shop, a("www.example.com", 1, "192.0.2.3"))
+	west.Cluster, west.Records[0].SetIdentifier = "west", "west"
+	r.must(west)
+	for range 2 {
+		got, err := r.Ingresses(t.Context(), cluster)
+		if diff := cmp.Diff([]ktypes.NamespacedName{other, shop}, got); err != nil || diff != "" {
+			t.Errorf("error %v, -want +got:\n%s", err, diff)
+		}
+		r.restart()
+	}
+	r.must(publication(other))
+	if got, err := r.Ingresses(t.Context(), cluster); err != nil || len(got) != 1 || got[0] != shop {
+		t.Errorf("after one was removed: %v, %v", got, err)
 	}
 }

@@ -27,6 +27,7 @@ type Backend struct {
 	versions  map[owner][]version
 	submitted int
 	publishes int
+	failing   map[string]error // by the name of the Ingress
 	before    func(publications []dns.Publication) error
 	after     func(publications []dns.Publication) error
 }
@@ -63,6 +64,16 @@ func (b *Backend) Intercept(before, after func(publications []dns.Publication) e
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.before, b.after = before, after
+}
+
+// Fail makes every Publication of the Ingresses with a name end with an error, until it is nil again. Nothing is changed for them.
+func (b *Backend) Fail(ingress string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failing == nil {
+		b.failing = map[string]error{}
+	}
+	b.failing[ingress] = err
 }
 
 // Writes returns how many changes were submitted so far.
@@ -115,6 +126,9 @@ func (b *Backend) Publish(ctx context.Context, publications ...dns.Publication) 
 }
 
 func (b *Backend) publish(p dns.Publication) dns.Status {
+	if err := b.failing[p.Ingress.Name]; err != nil {
+		return dns.Status{Err: err}
+	}
 	if err := Check(p.Records); err != nil {
 		return dns.Status{Err: err}
 	}
