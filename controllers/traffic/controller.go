@@ -1,0 +1,178 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/penstock-dev/penstock/controllers/ramp"
+	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// syncer is what a *dns.Publisher does for the controller.
+type syncer interface {
+	Sync(ctx context.Context, ingresses ...types.NamespacedName) ([]dns.Result, error)
+}
+
+// owner is a backend that remembers in DNS what it published for Ingresses that may not exist any more.
+type owner interface {
+	Ingresses(ctx context.Context, cluster string) ([]types.NamespacedName, error)
+}
+
+// Controller carries the cluster's weight from its store to the records of every Ingress. [Run] makes one and all that it needs.
+type Controller struct {
+	opts      Options
+	store     store.Store
+	source    *source
+	publisher syncer
+	owner     owner // nil where Kubernetes deletes what an Ingress leaves behind
+	gates     ramp.Gates
+	queue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	weight    *weight
+	served    *served
+	events    *announcer
+	metrics   *metrics
+	log       *zap.SugaredLogger
+
+	changed chan struct{} // has room for one: something that steer looks at may have changed
+	leads   atomic.Bool
+	seenRow seenRow
+}
+
+// seenRow is what steer saw of the store last.
+type seenRow struct {
+	sync.Mutex // guards the following
+
+	row store.Row
+	err string
+}
+
+// kick lets steer look soon.
+func (c *Controller) kick() {
+	select {
+	case c.changed <- struct{}{}:
+	default: // it will
+	}
+}
+
+// NeedLeaderElection says that only the leader reads the store, publishes and acknowledges.
+func (c *Controller) NeedLeaderElection() bool { return true }
+
+// lead works until ctx ends: it steers the weight, and publishes what the watches put into the queue.
+func (c *Controller) lead(ctx context.Context) error {
+	c.leads.Store(true)
+	defer c.leads.Store(false)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer c.queue.ShutDown()
+	if watcher, ok := c.store.(store.Watcher); ok {
+		running.Go(func() {
+			if err := watcher.Watch(ctx, c.kick); err != nil && ctx.Err() == nil {
+				c.log.Warnw("the store is not watched, but read each interval", "interval", c.opts.PollInterval.String(), "error", err)
+			}
+		})
+	}
+	running.Go(func() { c.publishAll(ctx) })
+	if c.owner != nil {
+		running.Go(func() { c.findAbandoned(ctx) })
+	}
+	c.steerAlways(ctx)
+	return nil
+}
+
+// findAbandoned queues all Ingresses that have records, so that those of an Ingress which went while nobody led are withdrawn. It tries until it knows.
+func (c *Controller) findAbandoned(ctx context.Context) {
+	for {
+		names, err := c.owner.Ingresses(ctx, c.opts.ClusterName)
+		if err == nil {
+			for _, name := range names {
+				c.queue.Add(name)
+			}
+			return
+		}
+		c.log.Warnw("records of ingresses that do not exist any more are not known", "error", err)
+		timer := c.opts.clock.NewTimer(c.opts.PollInterval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C():
+		}
+	}
+}
+
+// steerAlways steers when something has changed, when a step is due, and each interval.
+func (c *Controller) steerAlways(ctx context.Context) {
+	for {
+		timer := c.opts.clock.NewTimer(c.steer(ctx))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C():
+		case <-c.changed:
+			timer.Stop()
+		}
+	}
+}
+
+// canaryOf returns the Canary that an Ingress is the apex of, empty if there is none.
+func (c *Controller) canaryOf(ctx context.Context, name types.NamespacedName) string {
+	configMaps, err := c.source.Canaries(ctx, name.Namespace)
+	if err != nil {
+		return ""
+	}
+	for i := range configMaps {
+		if desired, _, _ := state.Read(&configMaps[i]); desired.Ingress == name.Name {
+			return configMaps[i].Labels[state.Label]
+		}
+	}
+	return ""
+}
+
+// readyHosts counts the hosts that somebody serves, for a gate.
+func (c *Controller) readyHosts(ctx context.Context) (ready, all int, err error) {
+	names, err := c.ingresses(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, name := range names {
+		ingress, err := c.source.Ingress(ctx, name)
+		if err != nil {
+			continue // it has just gone
+		}
+		hosts, _ := dns.HostsOf(ingress, "") // events say which is no name
+		for _, host := range hosts {
+			served, err := c.source.ready(ctx, ingress, host)
+			if err != nil {
+				return 0, 0, fmt.Errorf("host %q: %w", host, err)
+			}
+			all++
+			if served {
+				ready++
+			}
+		}
+	}
+	return ready, all, nil
+}
+
+// The delays between two tries of an Ingress that failed.
+const (
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+func newQueue() workqueue.TypedRateLimitingInterface[types.NamespacedName] {
+	return workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry),
+		workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "ingresses"},
+	)
+}

@@ -1,0 +1,88 @@
+package traffic
+
+import (
+	"errors"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/penstock-dev/penstock/dns"
+)
+
+// maxNote is the longest note that the API takes.
+// https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+const maxNote = 1024
+
+// announcer tells people what they have to mend, on the objects that it is about, and the same only once.
+type announcer struct {
+	recorder events.EventRecorder
+	self     runtime.Object // the controller's own Pod
+
+	mu   sync.Mutex // guards the following
+	said map[types.NamespacedName]string
+}
+
+func newAnnouncer(recorder events.EventRecorder, pod types.NamespacedName) *announcer {
+	return &announcer{
+		recorder: recorder, said: map[types.NamespacedName]string{},
+		self: &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}},
+	}
+}
+
+// controller warns of what concerns the whole cluster.
+func (a *announcer) controller(reason, message string) {
+	a.once(types.NamespacedName{Name: reason}, message, func() {
+		a.recorder.Eventf(a.self, nil, corev1.EventTypeWarning, reason, "Steer", "%s", shorten(message))
+	})
+}
+
+// ingress warns of what keeps an Ingress from being published as it should.
+func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
+	errs, warnings := []error{r.Status.Err}, []string{}
+	for _, host := range r.Hosts {
+		errs = append(errs, host.Err)
+		if host.Warning != "" {
+			warnings = append(warnings, host.Warning)
+		}
+	}
+	if r.Status.Warning != "" {
+		warnings = append(warnings, r.Status.Warning)
+	}
+	reason, message := "PublishedInPart", strings.Join(warnings, "; ")
+	if err := errors.Join(errs...); err != nil {
+		reason, message = "NotPublished", strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	a.once(r.Ingress, message, func() {
+		about := ingress.DeepCopy() // typed objects from a cache lack what a reference needs
+		about.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("Ingress"))
+		a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Publish", "%s", shorten(message))
+	})
+}
+
+// once calls say if a message is not empty and not what was said last about the object.
+func (a *announcer) once(about types.NamespacedName, message string, say func()) {
+	a.mu.Lock()
+	same := a.said[about] == message
+	if message == "" {
+		delete(a.said, about)
+	} else {
+		a.said[about] = message
+	}
+	a.mu.Unlock()
+	if message != "" && !same {
+		say()
+	}
+}
+
+func shorten(message string) string {
+	if len(message) <= maxNote {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxNote-3], "") + "..."
+}

@@ -1,0 +1,77 @@
+package traffic
+
+import (
+	"fmt"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// devTarget is where all records lead with Options.DevMode.
+const devTarget = "devmode"
+
+// filter says which Ingresses and hosts are the controller's.
+type filter struct {
+	key, value string // of the annotation that an Ingress must have; an empty key is none
+	domain     string // that hosts must be in; empty is any
+	devMode    bool
+}
+
+// newFilter reads the flags annotation-filter and binding-domain. A filter that cannot be understood must not become one that matches everything.
+func newFilter(annotation, domain string, devMode bool) (filter, error) {
+	f := filter{devMode: devMode}
+	if annotation != "" {
+		key, value, found := strings.Cut(annotation, "=")
+		if !found || key == "" || strings.Contains(value, "=") {
+			return filter{}, fmt.Errorf("flag annotation-filter %q: write key=value, the annotation that an Ingress must have, or leave it empty", annotation)
+		}
+		f.key, f.value = key, value
+	}
+	if domain != "" {
+		name, err := dns.NormalHost(strings.TrimPrefix(domain, "."))
+		if err != nil {
+			return filter{}, fmt.Errorf("flag binding-domain: %w", err)
+		}
+		f.domain = name
+	}
+	return f, nil
+}
+
+// ingress returns an Ingress as it concerns the controller, nil if it does not. The one that is handed in may be changed.
+func (f filter) ingress(ingress *networkingv1.Ingress) *networkingv1.Ingress {
+	value, found := ingress.Annotations[f.key]
+	switch {
+	case f.key != "" && (!found || value != f.value):
+		return nil
+	case ingress.DeletionTimestamp != nil:
+		return nil
+	case ingress.Labels[state.Label] != "": // a router's, for its canary
+		return nil
+	}
+	rules := ingress.Spec.Rules[:0]
+	for _, rule := range ingress.Spec.Rules {
+		if f.host(rule.Host) {
+			rules = append(rules, rule)
+		}
+	}
+	if len(rules) == 0 && len(ingress.Spec.Rules) > 0 {
+		return nil // all its hosts are another controller's
+	}
+	ingress.Spec.Rules = rules
+	if f.devMode {
+		ingress.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{Hostname: devTarget}}
+	}
+	return ingress
+}
+
+// host tells whether a rule's host is the domain or in it. What is no name is left to the publisher, which says so.
+func (f filter) host(host string) bool {
+	if f.domain == "" {
+		return true
+	}
+	name, err := dns.NormalHost(host)
+	return err == nil && (name == f.domain || strings.HasSuffix(name, "."+f.domain))
+}

@@ -1,0 +1,110 @@
+package traffic
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/penstock-dev/penstock/controllers/ramp"
+	"github.com/penstock-dev/penstock/controllers/store"
+)
+
+// metrics are what the controller tells Prometheus, beside what the publisher and its backend do.
+type metrics struct {
+	desired, current         prometheus.Gauge
+	pending, refused         prometheus.Gauge
+	rampWeight, rampFailures prometheus.Gauge
+	phase                    *prometheus.GaugeVec
+	reads, gates             *prometheus.CounterVec
+	rollbacks                prometheus.Counter
+}
+
+// phases are the values of the label of penstock_traffic_ramp_phase.
+var phases = []store.Phase{store.Moving, store.Holding, store.Arrived, store.RolledBack}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		desired:      gauge("cluster_traffic_controller_ingress_weight_desired", "Weight that the store wants the cluster to have, in per cent."),
+		current:      gauge("cluster_traffic_controller_ingress_weight_current", "Weight that is served, in per cent."),
+		pending:      gauge("penstock_traffic_pending_ingresses", "Ingresses that are not known to be served with the cluster's weight."),
+		refused:      gauge("penstock_traffic_refused_hosts", "Hosts that cannot be published; events on their Ingresses say why."),
+		rampWeight:   gauge("penstock_traffic_ramp_weight", "Weight that a gradual move has published, or is about to, in per cent."),
+		rampFailures: gauge("penstock_traffic_ramp_failures", "Refusals of gates in a row."),
+		phase: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "penstock_traffic_ramp_phase", Help: "1 for the phase that a gradual move is in.",
+		}, []string{"phase"}),
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penstock_traffic_store_rounds_total", Help: "Rounds of reading and acknowledging the weight, by outcome: ok, missing, invalid, conflict, error.",
+		}, []string{"outcome"}),
+		gates: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penstock_traffic_gate_checks_total", Help: "Askings of gates, by outcome: agreed, refused, unknown.",
+		}, []string{"outcome"}),
+		rollbacks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "penstock_traffic_ramp_rollbacks_total", Help: "Gradual moves that went back to where they came from.",
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.desired, m.current, m.pending, m.refused, m.rampWeight, m.rampFailures, m.phase, m.reads, m.gates, m.rollbacks,
+	} {
+		if err := registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("register metric: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// weights shows a row. Without ramps, what a former one has left in it means nothing.
+func (m *metrics) weights(row store.Row, ramps bool) {
+	m.desired.Set(float64(row.DesiredWeight))
+	m.current.Set(float64(row.CurrentWeight))
+	if !ramps {
+		row.Ramp = store.Ramp{}
+	}
+	m.rampWeight.Set(float64(row.Ramp.Weight))
+	m.rampFailures.Set(float64(row.Ramp.Failures))
+	for _, phase := range phases {
+		value := 0.0
+		if phase == row.Ramp.Phase {
+			value = 1
+		}
+		m.phase.WithLabelValues(string(phase)).Set(value)
+	}
+}
+
+func (m *metrics) progress(p progress) {
+	m.pending.Set(float64(p.pending))
+	m.refused.Set(float64(p.refused))
+}
+
+func (m *metrics) stored(err error) {
+	outcome := "error"
+	switch {
+	case err == nil:
+		outcome = "ok"
+	case errors.Is(err, store.ErrNotFound):
+		outcome = "missing"
+	case errors.Is(err, store.ErrInvalid):
+		outcome = "invalid"
+	case errors.Is(err, store.ErrConflict):
+		outcome = "conflict"
+	}
+	m.reads.WithLabelValues(outcome).Inc()
+}
+
+func (m *metrics) gated(err error) {
+	outcome := "unknown"
+	switch {
+	case err == nil:
+		outcome = "agreed"
+	case errors.Is(err, ramp.ErrRefused):
+		outcome = "refused"
+	}
+	m.gates.WithLabelValues(outcome).Inc()
+}

@@ -1,0 +1,105 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/penstock-dev/penstock/dns"
+)
+
+const (
+	// batchSize is how many Ingresses are published at once: enough to fill change batches of Route 53, and little enough that one call stays short.
+	batchSize = 500
+	// lookAgain is when a change that is not in sync is looked at again.
+	lookAgain = 5 * time.Second
+)
+
+// publishAll publishes what the queue brings, until that is shut down.
+func (c *Controller) publishAll(ctx context.Context) {
+	for {
+		first, shutdown := c.queue.Get()
+		if shutdown {
+			return
+		}
+		batch := []types.NamespacedName{first}
+		for len(batch) < batchSize && c.queue.Len() > 0 { // nobody else takes any, so Get returns at once
+			name, shutdown := c.queue.Get()
+			if shutdown {
+				return
+			}
+			batch = append(batch, name)
+		}
+		again := c.publish(ctx, batch)
+		for _, name := range batch {
+			c.requeue(name, again)
+			c.queue.Done(name)
+		}
+	}
+}
+
+// retry says that a fault is tried again with backoff.
+const retry time.Duration = -1
+
+func (c *Controller) requeue(name types.NamespacedName, again map[types.NamespacedName]time.Duration) {
+	after, found := again[name]
+	switch {
+	case found && after == retry:
+		c.queue.AddRateLimited(name)
+	case found:
+		c.queue.Forget(name)
+		c.queue.AddAfter(name, after)
+	default:
+		c.queue.Forget(name)
+	}
+}
+
+// publish brings Ingresses forward by what can be done now, and returns which of them to look at again, and when.
+func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) map[types.NamespacedName]time.Duration {
+	again := map[types.NamespacedName]time.Duration{}
+	generation, known := c.weight.now()
+	if !known {
+		for _, name := range batch {
+			again[name] = lookAgain
+		}
+		return again
+	}
+	results, err := c.publisher.Sync(ctx, batch...)
+	if err != nil {
+		c.log.Warnw("not all ingresses were published", "error", err)
+	}
+	theirs := map[types.NamespacedName]bool{}
+	for _, name := range batch {
+		theirs[name] = true
+	}
+	now := c.opts.clock.Now()
+	for _, r := range results {
+		delete(theirs, r.Ingress)
+		ingress, err := c.source.Ingress(ctx, r.Ingress)
+		if apierrors.IsNotFound(err) { // what it had is withdrawn, and no share of the traffic depends on when that is in sync
+			c.served.forget(r.Ingress)
+		} else {
+			c.served.note(generation, r)
+			c.events.ingress(ingress, r)
+		}
+		switch {
+		case r.Err != nil || r.Status.Err != nil:
+			again[r.Ingress] = retry
+		case !r.Status.InSync:
+			again[r.Ingress] = lookAgain
+		case r.EffectiveAt.After(now):
+			again[r.Ingress] = r.EffectiveAt.Sub(now)
+		}
+	}
+	for name := range theirs { // others publish them
+		c.served.forget(name)
+	}
+	c.kick()
+	return again
+}
+
+// isRefused tells whether nothing but a change of somebody else can help an Ingress.
+func isRefused(r dns.Result) bool { return errors.Is(r.Status.Err, dns.ErrRefused) }

@@ -1,0 +1,284 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	sdkroute53 "github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	crmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/penstock-dev/penstock/controllers/ramp"
+	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/dns/externaldns"
+	"github.com/penstock-dev/penstock/dns/route53"
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// namespaceFile names the namespace of a Pod.
+// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// Run is `penstock controller`: it works until ctx ends, or until it cannot.
+func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.SugaredLogger) error {
+	if err := opts.Complete(); err != nil {
+		return err
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = float32(opts.KubeAPIQPS), opts.KubeAPIBurst
+	pod := types.NamespacedName{Namespace: podNamespace(), Name: os.Getenv("POD_NAME")}
+	m, err := newManager(config, opts, log)
+	if err != nil {
+		return err
+	}
+	kube, err := kubernetes.NewForConfigAndClient(config, m.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("kubernetes client: %w", err)
+	}
+	c, err := newController(ctx, m, kube, opts, pod, log)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(m.Add(c), m.AddMetricsServerExtraHandler(StatusPath, http.HandlerFunc(c.handleStatus))); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	if err := errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping)); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	log.Infow("starting", "cluster", opts.ClusterName, "store", opts.Store, "dns_backend", opts.Backend)
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	return nil
+}
+
+func podNamespace() string {
+	if namespace := os.Getenv("POD_NAMESPACE"); namespace != "" {
+		return namespace
+	}
+	if text, err := os.ReadFile(namespaceFile); err == nil {
+		return strings.TrimSpace(string(text))
+	}
+	return "default"
+}
+
+// shutdownTimeout is how long a controller that is told to end may take for what it has begun.
+const shutdownTimeout = 20 * time.Second
+
+func newManager(config *rest.Config, opts Options, log *zap.SugaredLogger) (manager.Manager, error) {
+	canaries, err := labels.NewRequirement(state.Label, selection.Exists, nil)
+	if err != nil {
+		return nil, fmt.Errorf("label %s: %w", state.Label, err)
+	}
+	timeout := shutdownTimeout
+	m, err := manager.New(config, manager.Options{
+		Scheme: clientgoscheme.Scheme,
+		Logger: zapr.NewLogger(log.Desugar()),
+		Cache: cache.Options{
+			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.ConfigMap{}:          {Label: labels.NewSelector().Add(*canaries)},
+				&discoveryv1.EndpointSlice{}: {Transform: stripEndpoints},
+			},
+		},
+		Metrics:                       metricsserver.Options{BindAddress: opts.MetricsAddr},
+		HealthProbeBindAddress:        opts.HealthAddr,
+		LeaderElection:                opts.LeaderElection,
+		LeaderElectionID:              LeaseID,
+		LeaderElectionNamespace:       leaseNamespace(opts),
+		LeaderElectionReleaseOnCancel: true, // the process ends with Run
+		GracefulShutdownTimeout:       &timeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	return m, nil
+}
+
+func leaseNamespace(opts Options) string {
+	if opts.LeaderElectionNamespace != "" {
+		return opts.LeaderElectionNamespace
+	}
+	return podNamespace()
+}
+
+// stripEndpoints keeps of an EndpointSlice what tells whether anybody is ready, since there are as many addresses as Pods.
+func stripEndpoints(object any) (any, error) {
+	slice, ok := object.(*discoveryv1.EndpointSlice)
+	if !ok {
+		return object, nil
+	}
+	slice.ManagedFields, slice.Annotations, slice.OwnerReferences, slice.Ports = nil, nil, nil, nil
+	var kept []discoveryv1.Endpoint
+	for _, e := range slice.Endpoints {
+		if isReady(e) {
+			kept = []discoveryv1.Endpoint{{Conditions: e.Conditions}}
+			break
+		}
+	}
+	slice.Endpoints = kept
+	return slice, nil
+}
+
+// newController makes the controller on a manager's caches.
+func newController(ctx context.Context, m manager.Manager, kube kubernetes.Interface, opts Options, pod types.NamespacedName, log *zap.SugaredLogger) (*leader, error) {
+	metrics, err := newMetrics(crmetrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	weights, err := newStore(kube, opts, pod.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	c := &Controller{
+		opts: opts, store: weights, weight: &weight{}, served: newServed(), metrics: metrics, log: log,
+		source:  &source{caches: m.GetCache(), filter: opts.filter, answer: dns.NewKubeSource(kube, opts.clock).Answer},
+		queue:   newQueue(),
+		events:  newAnnouncer(m.GetEventRecorder("penstock"), pod),
+		changed: make(chan struct{}, 1),
+	}
+	if c.gates, err = newGates(ctx, c); err != nil {
+		return nil, err
+	}
+	backend, err := newBackend(m, opts, log)
+	if err != nil {
+		return nil, err
+	}
+	c.publisher, err = dns.NewPublisher(opts.ClusterName, c.source, backend, c.weight, log, dns.PublisherOptions{
+		AnnotationPrefix: opts.AnnotationPrefix, HealthCheck: c.weight.healthCheck, HostTTL: opts.HostTTL, InnerTTL: opts.InnerTTL,
+		Ready: c.source.ready, Prove: c.weight.wanted, CallTimeout: publishTimeout, Clock: opts.clock, Registerer: crmetrics.Registry,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster publisher: %w", err)
+	}
+	c.owner, _ = backend.(owner)
+	if err := index(ctx, m.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
+	return &leader{c, m.GetCache()}, nil
+}
+
+// publishTimeout bounds one call of the publisher, for a whole batch.
+const publishTimeout = 3 * time.Minute
+
+// leader is what the manager runs on the one that leads.
+type leader struct {
+	*Controller
+
+	caches cache.Cache
+}
+
+// Start implements manager.Runnable.
+func (l *leader) Start(ctx context.Context) error {
+	if err := l.watch(ctx, l.caches); err != nil {
+		l.queue.ShutDown()
+		return err
+	}
+	return l.lead(ctx)
+}
+
+func index(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, i := range []struct {
+		object client.Object
+		field  string
+		values client.IndexerFunc
+	}{
+		{&networkingv1.Ingress{}, byHost, hostsOf},
+		{&networkingv1.Ingress{}, byService, servicesOf},
+		{&discoveryv1.EndpointSlice{}, byService, serviceOfSlice},
+	} {
+		if err := indexer.IndexField(ctx, i.object, i.field, i.values); err != nil {
+			return fmt.Errorf("index %s: %w", i.field, err)
+		}
+	}
+	return nil
+}
+
+func newStore(kube kubernetes.Interface, opts Options, namespace string) (store.Store, error) {
+	switch opts.Store {
+	case StoreDynamoDB:
+		return store.NewDynamoDB(store.NewEnvironmentClient(opts.AWSRegion), opts.TableName, opts.ClusterName, store.Options{})
+	case StoreConfigMap:
+		if opts.Namespace != "" {
+			namespace = opts.Namespace
+		}
+		return store.NewConfigMap(kube, types.NamespacedName{Namespace: namespace, Name: opts.ConfigMap}, opts.ClusterName, store.Options{})
+	default:
+		return store.NewStatic(opts.ClusterName, opts.InitialWeight)
+	}
+}
+
+func newGates(ctx context.Context, c *Controller) (ramp.Gates, error) {
+	var gates ramp.Gates
+	if c.opts.RampQuery != "" {
+		query, err := ramp.NewQuery(ramp.QueryOptions{Address: c.opts.PrometheusURL, Query: c.opts.RampQuery, Min: c.opts.RampQueryMin, Max: c.opts.RampQueryMax})
+		if err != nil {
+			return nil, fmt.Errorf("flag ramp-query: %w", err)
+		}
+		gates = append(gates, query)
+	}
+	if c.opts.RampHealthCheck {
+		// Route 53 is global, and signed for in this region.
+		config, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion("us-east-1"))
+		if err != nil {
+			return nil, fmt.Errorf("flag ramp-health-check: read the AWS configuration: %w", err)
+		}
+		gates = append(gates, ramp.NewHealthCheck(sdkroute53.NewFromConfig(config), c.weight.healthCheck))
+	}
+	if c.opts.RampReady > 0 {
+		ready, err := ramp.NewReady(c.readyHosts, c.opts.RampReady)
+		if err != nil {
+			return nil, fmt.Errorf("flag ramp-ready: %w", err)
+		}
+		gates = append(gates, ready)
+	}
+	return gates, nil
+}
+
+func newBackend(m manager.Manager, opts Options, log *zap.SugaredLogger) (dns.Backend, error) {
+	if opts.Backend == BackendRoute53 {
+		return route53.New(route53.NewEnvironmentClient(), log, route53.Options{
+			Zones: opts.Route53Zones, AdoptExternalDNS: opts.Route53AdoptOwner, TXTPrefix: opts.Route53TXTPrefix, TXTSuffix: opts.Route53TXTSuffix,
+			TXTWildcardReplacement: opts.Route53TXTWildcard, Rate: opts.rate(), Registerer: crmetrics.Registry,
+		}), nil
+	}
+	client, err := dynamic.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("client of DNSEndpoints: %w", err)
+	}
+	read := func(ctx context.Context, name types.NamespacedName) (*unstructured.Unstructured, error) {
+		object := newDNSEndpoint()
+		if err := m.GetCache().Get(ctx, name, object); err != nil {
+			return nil, err //nolint:wrapcheck // the backend says what was asked for
+		}
+		return object, nil
+	}
+	return externaldns.New(client, log, externaldns.Options{
+		Resolvers: opts.Resolvers, AssumeSyncAfter: opts.AssumeSyncAfter, Read: read, Adopt: true, Registerer: crmetrics.Registry,
+	}), nil
+}

@@ -1,0 +1,97 @@
+package traffic
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/penstock-dev/penstock/dns"
+)
+
+// served counts which Ingresses are served with the cluster's weight. It may be used by several goroutines.
+type served struct {
+	mu        sync.Mutex // guards the following
+	ingresses map[types.NamespacedName]serving
+}
+
+// serving is how far one Ingress is.
+type serving struct {
+	generation  int64 // of the weight that it was last published with
+	result      dns.Result
+	done        bool // in sync, or refused, which nobody waits for
+	refused     int  // hosts
+	effectiveAt time.Time
+}
+
+// progress is how far all Ingresses are with a generation of the weight.
+type progress struct {
+	pending, refused int // Ingresses; hosts
+	effectiveAt      time.Time
+}
+
+func newServed() *served { return &served{ingresses: map[types.NamespacedName]serving{}} }
+
+// expect says that these Ingresses are all there are. One that is not known yet is waited for.
+func (s *served) expect(names []types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		if _, known := s.ingresses[name]; !known {
+			s.ingresses[name] = serving{generation: -1}
+		}
+	}
+}
+
+// forget says that an Ingress has nothing to publish.
+func (s *served) forget(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ingresses, name)
+}
+
+// note keeps what became of an Ingress that was published with a generation of the weight, or a later one.
+func (s *served) note(generation int64, r dns.Result) {
+	state := serving{generation: generation, result: r, done: r.InSync(), effectiveAt: r.EffectiveAt}
+	for _, host := range r.Hosts {
+		if host.Err != nil {
+			state.refused++
+		}
+	}
+	if r.Err == nil && isRefused(r) {
+		state.done, state.refused, state.effectiveAt = true, max(len(r.Hosts), 1), time.Time{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ingresses[r.Ingress] = state
+}
+
+// of returns how far all are with a generation of the weight.
+func (s *served) of(generation int64) progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var p progress
+	for _, state := range s.ingresses {
+		p.refused += state.refused
+		if state.generation < generation || !state.done {
+			p.pending++
+		}
+		if state.effectiveAt.After(p.effectiveAt) {
+			p.effectiveAt = state.effectiveAt
+		}
+	}
+	return p
+}
+
+// results returns what became of each Ingress that was published.
+func (s *served) results() []dns.Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]dns.Result, 0, len(s.ingresses))
+	for _, state := range s.ingresses {
+		if state.generation >= 0 {
+			all = append(all, state.result)
+		}
+	}
+	return all
+}

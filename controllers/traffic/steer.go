@@ -1,0 +1,182 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/penstock-dev/penstock/controllers/ramp"
+	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/weights"
+)
+
+// rounds bounds how often the row is read anew at once because somebody else has changed it.
+const rounds = 5
+
+// steer reads the store, publishes the weight that follows from it, and acknowledges it when it is served. It returns when to look again at the latest.
+// A store that cannot be read or written leaves the weight as it is.
+func (c *Controller) steer(ctx context.Context) (after time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.steerTimeout())
+	defer cancel()
+	var err error
+	for range rounds {
+		if after, err = c.steerOnce(ctx); !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	c.storeFailed(err)
+	if err != nil {
+		return c.opts.PollInterval
+	}
+	if after == 0 || after > c.opts.PollInterval {
+		return c.opts.PollInterval
+	}
+	return after
+}
+
+// storeFailed says once that the store has failed, and once that it works again.
+func (c *Controller) storeFailed(err error) {
+	c.metrics.stored(err)
+	now := text(err)
+	c.seenRow.Lock()
+	before := c.seenRow.err
+	c.seenRow.err = now
+	c.seenRow.Unlock()
+	switch {
+	case now == before:
+	case err != nil:
+		c.log.Warnw("the cluster's weight stays as it is", "reason", now)
+		c.events.controller("StoreFailed", "the cluster's weight stays as it is: "+now)
+	default:
+		c.log.Infow("the store works again")
+		c.events.controller("StoreFailed", "")
+	}
+}
+
+func (c *Controller) steerOnce(ctx context.Context) (time.Duration, error) {
+	row, err := c.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if row.DesiredWeight > 100 {
+		c.events.controller("WeightAbove100", fmt.Sprintf("DesiredWeight %d of cluster %s counts as 100, and 100 is acknowledged: correct it in the store",
+			row.DesiredWeight, c.opts.ClusterName))
+	} else {
+		c.events.controller("WeightAbove100", "")
+	}
+	if err := c.apply(ctx, row); err != nil {
+		return 0, err
+	}
+	seen := c.seen()
+	due, rising := ramp.Due(row, c.opts.Ramp, seen)
+	if due {
+		seen.Gates = c.gates.Check(ctx, rising)
+		c.metrics.gated(seen.Gates)
+	}
+	next, after := ramp.Next(row, c.opts.Ramp, seen)
+	if next != row {
+		if err := c.store.Acknowledge(ctx, row, next); err != nil {
+			return 0, fmt.Errorf("acknowledge weight %d of cluster %s: %w", next.CurrentWeight, c.opts.ClusterName, err)
+		}
+		c.tell(row, next)
+	}
+	return after, c.apply(ctx, next)
+}
+
+// read returns the row, which it makes if there is none.
+func (c *Controller) read(ctx context.Context) (store.Row, error) {
+	row, err := c.store.Read(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		row = store.Row{ClusterName: c.opts.ClusterName, DesiredWeight: c.opts.InitialWeight}
+		if err := c.store.Create(ctx, row); err != nil {
+			return store.Row{}, fmt.Errorf("create the row of cluster %s: %w", c.opts.ClusterName, err)
+		}
+		c.log.Infow("row created", "cluster", c.opts.ClusterName, "desired_weight", c.opts.InitialWeight)
+		row, err = c.store.Read(ctx)
+	}
+	if err != nil {
+		return store.Row{}, fmt.Errorf("read the row of cluster %s: %w", c.opts.ClusterName, err)
+	}
+	return row, nil
+}
+
+// apply publishes what a row that is stored says.
+func (c *Controller) apply(ctx context.Context, row store.Row) error {
+	target := ramp.Target(row, c.opts.Ramp)
+	percent, err := weights.WholePercent(target)
+	if err != nil {
+		return fmt.Errorf("weight of cluster %s: %w", c.opts.ClusterName, err)
+	}
+	check := c.opts.HealthCheckID
+	if row.HealthCheckID != "" {
+		check = row.HealthCheckID
+	}
+	c.metrics.weights(row, c.opts.Ramp.Step > 0)
+	c.seenRow.Lock()
+	c.seenRow.row = row
+	c.seenRow.Unlock()
+	if !c.weight.set(percent, check, row.CurrentWeight != target) {
+		return nil
+	}
+	names, err := c.ingresses(ctx)
+	if err != nil {
+		return err
+	}
+	c.log.Infow("weight to publish", "weight", target, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "ingresses", len(names))
+	c.served.expect(names)
+	for _, name := range names {
+		c.queue.Add(name)
+	}
+	return nil
+}
+
+// ingresses returns the names of those that are the controller's.
+func (c *Controller) ingresses(ctx context.Context) ([]types.NamespacedName, error) {
+	list := &networkingv1.IngressList{}
+	if err := c.source.caches.List(ctx, list); err != nil {
+		return nil, fmt.Errorf("list ingresses: %w", err)
+	}
+	names := make([]types.NamespacedName, 0, len(list.Items))
+	for i := range list.Items {
+		if ingress := c.source.filter.ingress(&list.Items[i]); ingress != nil {
+			names = append(names, types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name})
+		}
+	}
+	return names, nil
+}
+
+// seen tells how far the weight that is to be published is on its way.
+func (c *Controller) seen() ramp.Seen {
+	now := c.opts.clock.Now()
+	generation, known := c.weight.now()
+	p := c.served.of(generation)
+	c.metrics.progress(p)
+	return ramp.Seen{
+		Now: now, InSync: known && p.pending == 0, EffectiveSince: p.effectiveAt,
+		Effective: known && p.pending == 0 && !now.Before(p.effectiveAt),
+	}
+}
+
+// tell says what has been stored.
+func (c *Controller) tell(before, after store.Row) {
+	if before.CurrentWeight != after.CurrentWeight {
+		c.log.Infow("weight served", "current_weight", after.CurrentWeight, "desired_weight", after.DesiredWeight)
+	}
+	if before.Ramp.Phase == after.Ramp.Phase && before.Ramp.Weight == after.Ramp.Weight && before.Ramp.Failures == after.Ramp.Failures {
+		return
+	}
+	r := after.Ramp
+	c.log.Infow("ramp", "phase", r.Phase, "from", r.From, "to", r.To, "weight", r.Weight, "failures", r.Failures, "message", r.Message)
+	switch r.Phase {
+	case store.RolledBack:
+		c.metrics.rollbacks.Inc()
+		c.events.controller("RampRolledBack", r.Message)
+	case store.Holding:
+		c.events.controller("RampHolding", r.Message)
+	case store.Moving, store.Arrived:
+	}
+}

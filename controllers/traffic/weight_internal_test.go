@@ -1,0 +1,286 @@
+package traffic
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/dns"
+)
+
+// The weight goes from the store to DNS and is acknowledged when every server answers with it, not before.
+func TestAWeightIsAcknowledgedWhenItIsServed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com", "three.example.com")...)...)
+	r.run(5 * time.Minute)
+	if got := len(r.row.acknowledged); got != 0 {
+		t.Errorf("%d acknowledgements of a weight that was served from the beginning", got)
+	}
+
+	r.desire(40)
+	r.moment()
+	want := map[string]int{"one.example.com": 40, "two.example.com": 40, "three.example.com": 40}
+	if diff := cmp.Diff(want, r.published("one", "two")); diff != "" {
+		t.Errorf("published at once -want +got:\n%s", diff)
+	}
+	took := r.until("the weight is acknowledged", func() bool { return r.row.now().CurrentWeight == 40 })
+	if took < syncDelay || took > syncDelay+2*lookAgain {
+		t.Errorf("acknowledged after %s, and DNS needs %s", took, syncDelay)
+	}
+	r.run(5 * time.Minute)
+	if got := len(r.row.acknowledged); got != 1 {
+		t.Errorf("%d acknowledgements, want 1", got)
+	}
+}
+
+// One Ingress that is not served keeps the whole weight from being acknowledged; one that nobody can publish does not.
+func TestWhatAnAcknowledgementWaitsFor(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason string
+		err    error
+		want   int
+	}{
+		"Fault":   {"A fault passes, and then the host is served with the weight.", errors.New("dns is away"), 100},
+		"Refusal": {"Nothing but a change of somebody else helps this host, and the others are served.", dns.Refuse(errors.New("not ours")), 40},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+			r.run(5 * time.Minute)
+			r.dns.Fail("two", tc.err)
+			r.desire(40)
+			r.run(10 * time.Minute)
+			if got := r.row.now().CurrentWeight; got != tc.want {
+				t.Errorf("%s\nCurrentWeight %d, want %d", tc.reason, got, tc.want)
+			}
+			if r.notes.with("NotPublished", "shop/two", tc.err.Error()) != 1 {
+				t.Errorf("events %q do not say once what is wrong with shop/two", r.notes.lines)
+			}
+			r.dns.Fail("two", nil)
+			r.until("all is served", func() bool { return r.row.now().CurrentWeight == 40 && r.published("two")["two.example.com"] == 40 })
+		})
+	}
+}
+
+// A controller that dies at any moment of a change is followed by one that ends it, and none acknowledges too early.
+func TestTheNextLeaderEndsAChange(t *testing.T) {
+	t.Parallel()
+	for seconds := range 60 {
+		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+			r.run(5 * time.Minute)
+			r.desire(40)
+			r.run(time.Duration(seconds) * time.Second)
+			changed := r.clock.Now()
+			acknowledged := len(r.row.acknowledged)
+			r.restart()
+			r.until("the weight is acknowledged", func() bool { return r.row.now().CurrentWeight == 40 })
+			if acknowledged == 0 && r.clock.Since(changed) < syncDelay-time.Duration(seconds)*time.Second {
+				t.Errorf("acknowledged after %s", r.clock.Since(changed))
+			}
+			if got := r.published("one", "two"); got["one.example.com"] != 40 || got["two.example.com"] != 40 {
+				t.Errorf("published %v", got)
+			}
+			r.run(10 * time.Minute)
+			if got := len(r.row.acknowledged); got != 1 {
+				t.Errorf("%d acknowledgements, want 1", got)
+			}
+		})
+	}
+}
+
+// Where everything is as it should be, a start writes nothing, neither records nor the row.
+func TestAStartWithNothingToDoWritesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+	r.run(5 * time.Minute)
+	writes := r.dns.Writes()
+	r.restart()
+	r.run(time.Hour)
+	if got := r.dns.Writes() - writes; got != 0 || len(r.row.acknowledged) != 0 {
+		t.Errorf("%d writes of records, %d of the row", got, len(r.row.acknowledged))
+	}
+}
+
+// The store is away, malformed, or refuses: the weight stays, people are told once, and when it is back all goes on.
+func TestTheStoreFails(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"Away":      errors.New("dial tcp: connection refused"),
+		"Malformed": fmt.Errorf("%w: attribute DesiredWeight is missing", store.ErrInvalid),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, app("one", "one.example.com")...)
+			r.run(time.Minute)
+			r.row.readErr = err
+			r.desire(40)
+			r.run(time.Hour)
+			if got := r.published("one")["one.example.com"]; got != 100 {
+				t.Errorf("weight %d while the store cannot be read, want the last one, 100", got)
+			}
+			if r.notes.with("StoreFailed", err.Error()) != 1 {
+				t.Errorf("events %q", r.notes.lines)
+			}
+			r.row.readErr = nil
+			r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == 40 })
+		})
+	}
+	t.Run("AtTheStart", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil, app("one", "one.example.com")...)
+		r.run(5 * time.Minute)
+		r.row.readErr = errors.New("away")
+		r.restart()
+		r.desire(40)
+		r.apply(app("two", "two.example.com")...)
+		r.run(time.Hour)
+		if diff := cmp.Diff(map[string]int{"one.example.com": 100}, r.published("one", "two")); diff != "" {
+			t.Errorf("with a weight that is not known, records -want +got:\n%s", diff)
+		}
+		r.row.readErr = nil
+		r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == 40 })
+		if diff := cmp.Diff(map[string]int{"one.example.com": 40, "two.example.com": 40}, r.published("one", "two")); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+	t.Run("WritesAreRefused", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil, app("one", "one.example.com")...)
+		r.run(time.Minute)
+		r.row.writeErr = errors.New("throttled")
+		r.desire(40)
+		r.run(time.Hour)
+		if got := r.published("one")["one.example.com"]; got != 40 || r.row.now().CurrentWeight != 100 {
+			t.Errorf("weight %d, row %+v", got, r.row.now())
+		}
+		r.row.writeErr = nil
+		r.until("the weight is acknowledged", func() bool { return r.row.now().CurrentWeight == 40 })
+	})
+}
+
+// A weight that changes again before it is served is never acknowledged.
+func TestAWeightThatChangesAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+	r.run(5 * time.Minute)
+	for _, weight := range []int{40, 70, 20} {
+		r.desire(weight)
+		r.run(syncDelay / 2)
+	}
+	r.until("the weight is acknowledged", func() bool { return r.row.now().CurrentWeight != 100 })
+	if len(r.row.acknowledged) != 1 || r.row.now().CurrentWeight != 20 {
+		t.Errorf("acknowledged %+v, want 20 alone", r.row.acknowledged)
+	}
+}
+
+func TestTheRowIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.row.row = nil
+	r.restart("-initial-weight", "30")
+	r.run(5 * time.Minute)
+	if got := r.row.now(); got.DesiredWeight != 30 || got.CurrentWeight != 30 {
+		t.Errorf("row %+v, want 30 desired and served", got)
+	}
+	r.desire(50)
+	r.restart("-initial-weight", "30")
+	r.until("the store's weight is served", func() bool { return r.row.now().CurrentWeight == 50 })
+}
+
+// More than 100 counts as 100 on every path, and what is served is acknowledged.
+func TestAWeightAbove100(t *testing.T) {
+	t.Parallel()
+	objects := append(app("plain", "plain.example.com"), app("annotated", "annotated.example.com")...)
+	objects[2].SetAnnotations(map[string]string{"dns.adevinta.com/traffic-weight": "50"})
+	r := newRig(t, nil, objects...)
+	r.desire(300)
+	r.run(5 * time.Minute)
+	want := map[string]int{"plain.example.com": 100, "annotated.example.com": 50}
+	if diff := cmp.Diff(want, r.published("plain", "annotated")); diff != "" || r.row.now().CurrentWeight != 100 {
+		t.Errorf("row %+v, records -want +got:\n%s", r.row.now(), diff)
+	}
+	if r.notes.with("WeightAbove100", "DesiredWeight 300") != 1 {
+		t.Errorf("events %q", r.notes.lines)
+	}
+}
+
+func TestTheHealthCheckOfTheStoreComesFirst(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.restart("-aws-health-check-id", "of-the-flag")
+	check := func(want string) {
+		t.Helper()
+		r.steer = time.Time{}
+		r.run(time.Minute)
+		records, err := r.dns.Published(t.Context(), cluster, client.ObjectKeyFromObject(&networkingv1.Ingress{ObjectMeta: app("one")[0].(*networkingv1.Ingress).ObjectMeta}), nil)
+		if err != nil || len(records) != 1 || records[0].HealthCheckID != want {
+			t.Errorf("records %+v (%v), want health check %s", records, err, want)
+		}
+	}
+	check("of-the-flag")
+	r.row.row.HealthCheckID = "of-the-store"
+	check("of-the-store")
+}
+
+// A gradual move: each step is effective before the next one, a restart in the middle goes on, a gate that refuses takes it back.
+func TestAGradualMove(t *testing.T) {
+	t.Parallel()
+	flags := []string{"-ramp-step", "20", "-ramp-interval", "1m", "-ramp-failures", "3"}
+	r := newRig(t, flags, app("one", "one.example.com")...)
+	r.row.row.DesiredWeight, r.row.row.CurrentWeight = 0, 0
+	r.run(5 * time.Minute)
+	r.desire(100)
+	last, changed := 0, r.clock.Now()
+	for i := range 3000 {
+		r.moment()
+		if got := r.published("one")["one.example.com"]; got != last {
+			if got != last+20 {
+				t.Fatalf("from %d to %d", last, got)
+			}
+			if last > 0 && r.clock.Since(changed) < syncDelay+hostTTL+time.Minute {
+				t.Errorf("the step to %d came %s after the one before, which was effective only then", got, r.clock.Since(changed))
+			}
+			last, changed = got, r.clock.Now()
+		}
+		if i%397 == 0 {
+			r.restart(flags...)
+		}
+		r.clock.Sleep(time.Second)
+	}
+	if now := r.row.now(); now.CurrentWeight != 100 || now.Ramp.Phase != store.Arrived {
+		t.Errorf("the row is %+v after 50 minutes", now)
+	}
+}
+
+func TestAGateTakesAMoveBack(t *testing.T) {
+	t.Parallel()
+	flags := []string{"-ramp-step", "20", "-ramp-interval", "1m", "-ramp-failures", "3", "-ramp-ready", "100"}
+	r := newRig(t, flags, app("one", "one.example.com", "two.example.com")...)
+	r.row.row.DesiredWeight, r.row.row.CurrentWeight = 20, 20
+	r.restart(flags...)
+	r.run(5 * time.Minute)
+	r.desire(100)
+	r.until("the first step", func() bool { return r.published("one")["one.example.com"] == 40 })
+	r.apply(endpoints("two", false))
+	r.until("it went back", func() bool { return r.row.now().Ramp.Phase == store.RolledBack })
+	r.run(10 * time.Minute)
+	if got := r.published("one"); got["one.example.com"] != 20 || got["two.example.com"] != 0 || r.row.now().CurrentWeight != 20 {
+		t.Errorf("published %v, row %+v", got, r.row.now())
+	}
+	if r.notes.with("RampRolledBack", "1 of 2") != 1 || r.notes.with("RampHolding") == 0 {
+		t.Errorf("events %q", r.notes.lines)
+	}
+	// A sick cluster can always be drained.
+	r.desire(0)
+	r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
+}
