@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/controllers/traffic"
+)
+
+const setWeightHelp = `Usage: penstock set-weight CLUSTER N [flags]
+
+Writes N, a whole number from 0 to 100, as the DesiredWeight of a cluster into the store, and says what was desired
+before. The cluster's controller carries it to DNS. With --wait it shows the way until N is served. An interrupt ends the
+waiting only: the wish stays in the store.
+
+Exit codes: 0 if the wish was written and, with --wait, is served; 1 if not, if the move was rolled back, or if --timeout
+passed; 64 for wrong arguments; 130 if the waiting was interrupted.
+
+Examples:
+  # drain a cluster whose row is in the DynamoDB table, and wait until no traffic is led to it
+  penstock set-weight east 0 --backend-type dynamoDB --table-name traffic-controller --aws-region eu-west-1 --wait
+
+  # the weight is in a ConfigMap of the cluster
+  penstock set-weight west 50 --backend-type configmap --context west --namespace penstock
+`
+
+const (
+	// interrupted is the exit code that shells give what SIGINT ended: 128 and its number.
+	// https://www.gnu.org/software/bash/manual/html_node/Exit-Status.html
+	interrupted = 130
+	// pollEvery is how long until the store is read again: DynamoDB counts each read, and no step takes less than a second.
+	pollEvery = 2 * time.Second
+	// callTimeout bounds one call of a store.
+	callTimeout = 15 * time.Second
+)
+
+type setWeightOptions struct {
+	cluster string
+	weight  int
+	wait    bool
+	timeout time.Duration
+}
+
+func runSetWeight(ctx context.Context, args []string, out, _ io.Writer) (int, error) {
+	var opts traffic.Options
+	all := flag.NewFlagSet("", flag.ContinueOnError)
+	opts.AddFlags(all)
+	flags := flag.NewFlagSet("penstock set-weight", flag.ContinueOnError)
+	all.VisitAll(func(f *flag.Flag) { // those of the store are the controller's, with its defaults
+		if slices.Contains([]string{"backend-type", "table-name", "aws-region", "namespace", "configmap"}, f.Name) {
+			flags.Var(f.Value, f.Name, f.Usage)
+		}
+	})
+	path := flags.String("kubeconfig", "", "configmap: `path` of the kubeconfig; empty is that of KUBECONFIG, of the home directory, or the Pod's own access")
+	kubeContext := flags.String("context", "", "configmap: `name` of the kubeconfig context; empty is the current one")
+	o, err := parseSetWeight(flags, args, out)
+	if err != nil {
+		return usageFailed, err
+	}
+	if opts.Store == traffic.StoreFake {
+		return usageFailed, fmt.Errorf("flag backend-type %q: such a weight is the flag initial-weight of the controller, which nobody else can change: "+
+			"write configmap or dynamoDB, as the controller has it", opts.Store)
+	}
+	opts.ClusterName = o.cluster
+	if err := opts.Complete(); err != nil {
+		return usageFailed, err
+	}
+	var kube kubernetes.Interface
+	if opts.Store == traffic.StoreConfigMap {
+		config, namespace, err := kubeconfig(*path, *kubeContext)
+		if err != nil {
+			return failed, err
+		}
+		if opts.Namespace == "" {
+			opts.Namespace = namespace
+		}
+		if kube, err = kubernetes.NewForConfig(config); err != nil {
+			return failed, fmt.Errorf("kubernetes client: %w", err)
+		}
+	}
+	weights, err := traffic.OpenStore(kube, opts)
+	if err != nil {
+		return failed, err
+	}
+	return setWeight(ctx, weights, o, newScreen(out), clock.RealClock{})
+}
+
+func parseSetWeight(flags *flag.FlagSet, args []string, out io.Writer) (setWeightOptions, error) {
+	var o setWeightOptions
+	flags.BoolVar(&o.wait, "wait", false, "wait until the weight is served")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Minute, "wait: how `long` at most")
+	rest, err := parse(flags, setWeightHelp, args, out)
+	switch {
+	case err != nil:
+		return o, err
+	case len(rest) != 2:
+		return o, fmt.Errorf("arguments %q: write the cluster's name and its weight, such as: penstock set-weight east 50", rest)
+	case rest[0] == "":
+		return o, errors.New(`argument CLUSTER "": write the cluster's name, as in its row`)
+	case o.timeout <= 0:
+		return o, fmt.Errorf("flag timeout %s: write a time above 0", o.timeout)
+	}
+	o.cluster = rest[0]
+	weight, err := strconv.Atoi(rest[1])
+	// Atoi takes signs, which nobody means: +5 may be meant as a difference.
+	if err != nil || weight < 0 || weight > 100 || strings.ContainsAny(rest[1], "+-") {
+		return o, fmt.Errorf("argument N %q: write a whole number of per cent from 0 to 100; nothing was changed", rest[1])
+	}
+	o.weight = weight
+	return o, nil
+}
+
+// setWeight writes the wish, and waits for it if that is asked for.
+func setWeight(ctx context.Context, weights store.Store, o setWeightOptions, out screen, clock clock.Clock) (int, error) {
+	before, readErr := read(ctx, weights)
+	was := fmt.Sprintf("was %d", before.DesiredWeight)
+	switch {
+	case errors.Is(readErr, store.ErrNotFound):
+		return failed, noRow(o, readErr)
+	case errors.Is(readErr, store.ErrInvalid): // a weight that cannot be read is mended by one that can
+		was = fmt.Sprintf("what was before cannot be read: %v", readErr)
+	case readErr != nil:
+		return failed, fmt.Errorf("read what cluster %s has now: %w; nothing was changed", o.cluster, readErr)
+	}
+	bounded, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	switch err := weights.Desire(bounded, o.weight); {
+	case errors.Is(err, store.ErrNotFound):
+		return failed, noRow(o, err)
+	case err != nil:
+		return failed, fmt.Errorf("write DesiredWeight %d of cluster %s: %w", o.weight, o.cluster, err)
+	}
+	text := fmt.Sprintf("cluster %s: DesiredWeight is %d, %s", o.cluster, o.weight, was)
+	if readErr == nil {
+		text += fmt.Sprintf("; CurrentWeight is %d", before.CurrentWeight)
+	}
+	if _, err := fmt.Fprintln(out, clean(text)); err != nil {
+		return failed, fmt.Errorf("write: %w", err)
+	}
+	if !o.wait {
+		return 0, nil
+	}
+	w := &waiting{setWeightOptions: o, from: before.CurrentWeight, known: readErr == nil, out: out}
+	code, err := w.wait(ctx, weights, clock)
+	return code, errors.Join(err, w.end())
+}
+
+func noRow(o setWeightOptions, err error) error {
+	return fmt.Errorf("cluster %s has no row: %w: its controller makes the row when it starts; look at the name, and at the flags of the store", o.cluster, err)
+}
+
+func read(ctx context.Context, weights store.Store) (store.Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return weights.Read(ctx)
+}
+
+// waiting shows how far a wish is.
+type waiting struct {
+	setWeightOptions
+
+	from  int // CurrentWeight when it began
+	known bool
+	out   screen
+
+	shown string // the line that stands
+	open  bool   // no line feed follows it yet
+}
+
+// wait returns when the wish is served, or cannot be expected to be.
+func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clock) (int, error) {
+	until := clock.Now().Add(w.timeout)
+	for {
+		var last string
+		row, err := read(ctx, weights)
+		if ctx.Err() != nil {
+			return w.stop()
+		}
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return failed, fmt.Errorf("the row of cluster %s is gone, and the wish with it: %w", w.cluster, err)
+		case err != nil: // it may pass
+			last = clean("the store cannot be read: " + err.Error())
+			if err := w.show(last); err != nil {
+				return failed, err
+			}
+		default:
+			if !w.known {
+				w.from, w.known = row.CurrentWeight, true
+			}
+			last = w.progress(row)
+			if err := w.show(last); err != nil {
+				return failed, err
+			}
+			if done, err := w.done(row); done {
+				if err != nil {
+					return failed, err
+				}
+				return 0, nil
+			}
+		}
+		left := until.Sub(clock.Now())
+		if left <= 0 {
+			return failed, fmt.Errorf("weight %d of cluster %s is not served after %s, and stays desired: %s", w.weight, w.cluster, w.timeout, last)
+		}
+		select {
+		case <-ctx.Done():
+			return w.stop()
+		case <-clock.After(min(pollEvery, left)):
+		}
+	}
+}
+
+// done tells whether there is nothing to wait for any more, and why that is not the wish.
+func (w *waiting) done(row store.Row) (bool, error) {
+	switch r := row.Ramp; {
+	case row.DesiredWeight != w.weight:
+		return true, fmt.Errorf("somebody has set DesiredWeight of cluster %s to %d meanwhile, so %d is not waited for any more", w.cluster, row.DesiredWeight, w.weight)
+	case row.CurrentWeight == w.weight:
+		return true, nil
+	case r.Phase == store.RolledBack && r.To == w.weight:
+		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s; to try again, set %d, and then %d", w.cluster, w.weight, clean(r.Message), r.Weight, w.weight)
+	}
+	return false, nil
+}
+
+func (w *waiting) stop() (int, error) {
+	return interrupted, fmt.Errorf("interrupted: the waiting ends, and the wish stays: DesiredWeight of cluster %s is %d until somebody sets another", w.cluster, w.weight)
+}
+
+// bar is how many characters the way has.
+const bar = 20
+
+func (w *waiting) progress(row store.Row) string {
+	way, gone := w.weight-w.from, row.CurrentWeight-w.from
+	if way < 0 {
+		way, gone = -way, -gone
+	}
+	filled := bar
+	if row.CurrentWeight != w.weight {
+		filled = min(max(gone, 0)*bar/max(way, 1), bar-1)
+	}
+	text := fmt.Sprintf("[%s%s] current %d of %d", strings.Repeat("#", filled), strings.Repeat("-", bar-filled), row.CurrentWeight, w.weight)
+	if r := row.Ramp; r.Phase != "" {
+		text += fmt.Sprintf(", ramp %s at %d", clean(string(r.Phase)), r.Weight)
+		if r.Message != "" {
+			text += ": " + clean(r.Message)
+		}
+	}
+	return text
+}
+
+// show writes a line if it says something new, over the last one where that can be done.
+func (w *waiting) show(line string) error {
+	if width := w.out.width(); w.out.redraw && width > 1 {
+		line = cut(line, width-1) // a full line would wrap, and then not be written over
+	}
+	if line == w.shown {
+		return nil
+	}
+	w.shown = line
+	text := line + "\n"
+	if w.out.redraw {
+		w.open = true
+		text = clearLine + line
+	}
+	if _, err := io.WriteString(w.out, text); err != nil {
+		return fmt.Errorf("write the progress: %w", err)
+	}
+	return nil
+}
+
+// end leaves the cursor on a line of its own.
+func (w *waiting) end() error {
+	if !w.open {
+		return nil
+	}
+	w.open = false
+	if _, err := io.WriteString(w.out, "\n"); err != nil {
+		return fmt.Errorf("write the progress: %w", err)
+	}
+	return nil
+}

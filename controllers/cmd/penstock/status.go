@@ -1,0 +1,497 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/penstock-dev/penstock/controllers/traffic"
+)
+
+const statusHelp = `Usage: penstock status [flags]
+
+Shows, for each host and cluster, the weight that is desired, that is served and that is published, since when the
+records are in sync, the canary that the host points at, and whether somebody serves it. The leader among the
+controllers is asked, through the API server's proxy of Pods, for which the verb get on pods/proxy is needed, and on
+leases and pods to find it.
+
+Exit codes: 0 if every cluster answered, 1 if one did not, 64 for wrong flags. A watch that is interrupted ends with 0.
+
+Examples:
+  # two clusters in one table
+  penstock status --namespace penstock --context east --context west
+
+  # one controller that can be reached directly, as JSON
+  penstock status --url http://127.0.0.1:8080 -o json
+`
+
+// podSelector finds the controller's Pod where nobody holds a lease.
+// https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
+const podSelector = "app.kubernetes.io/name=penstock"
+
+// maxStatus bounds an answer in bytes: some ten thousand hosts.
+const maxStatus = 16 << 20
+
+type statusOptions struct {
+	kubeconfig string
+	contexts   repeated
+	urls       repeated
+	namespace  string
+	port       int
+	output     string
+	watch      bool
+	interval   time.Duration
+	timeout    time.Duration
+}
+
+func runStatus(ctx context.Context, args []string, out, _ io.Writer) (int, error) {
+	return status(ctx, args, newScreen(out), clock.RealClock{})
+}
+
+func status(ctx context.Context, args []string, out screen, clock clock.Clock) (int, error) {
+	o, err := parseStatus(args, out)
+	if err != nil {
+		return usageFailed, err
+	}
+	asked := o.sources()
+	if !o.watch {
+		clusters := askAll(ctx, asked, o.timeout)
+		if err := o.show(out, clusters); err != nil {
+			return failed, err
+		}
+		if slices.ContainsFunc(clusters, func(c clusterStatus) bool { return c.Error != "" }) {
+			return failed, nil // each is in the table
+		}
+		return 0, nil
+	}
+	return 0, o.follow(ctx, out, asked, clock)
+}
+
+func parseStatus(args []string, out io.Writer) (statusOptions, error) {
+	var o statusOptions
+	flags := flag.NewFlagSet("penstock status", flag.ContinueOnError)
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`path` of the kubeconfig; empty is that of KUBECONFIG, of the home directory, or the Pod's own access")
+	flags.Var(&o.contexts, "context", "`name` of a kubeconfig context; may be repeated")
+	flags.Var(&o.urls, "url", "`URL` of a controller's metrics address, which is asked directly; may be repeated")
+	flags.StringVar(&o.namespace, "namespace", "", "`namespace` of the controller; empty is that of the context")
+	flags.IntVar(&o.port, "metrics-port", 8080, "`port` of the controller's metrics")
+	flags.StringVar(&o.output, "o", "", "`format`: json, or empty for a table")
+	flags.BoolVar(&o.watch, "watch", false, "show the status again whenever it changes, until interrupted")
+	flags.DurationVar(&o.interval, "interval", 2*time.Second, "watch: how `long` until the controllers are asked again")
+	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "how `long` one cluster may take to answer")
+	rest, err := parse(flags, statusHelp, args, out)
+	switch {
+	case err != nil:
+		return o, err
+	case len(rest) > 0:
+		return o, fmt.Errorf("argument %q is no flag: name clusters with the flag context", rest[0])
+	case o.output != "" && o.output != "json":
+		return o, fmt.Errorf("flag o %q: write json, or leave it out for a table", o.output)
+	case o.port < 1 || o.port > 65535:
+		return o, fmt.Errorf("flag metrics-port %d: write a port from 1 to 65535", o.port)
+	case len(o.urls) > 0 && len(o.contexts) > 0:
+		return o, errors.New("flags url and context: either a controller is asked directly or through an API server; remove one")
+	case o.interval < time.Second:
+		return o, fmt.Errorf("flag interval %s: write at least 1s", o.interval)
+	case o.timeout <= 0:
+		return o, fmt.Errorf("flag timeout %s: write a time above 0", o.timeout)
+	}
+	for _, address := range o.urls {
+		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return o, fmt.Errorf("flag url %q: write the address of a controller's metrics such as http://127.0.0.1:8080", address)
+		}
+	}
+	return o, nil
+}
+
+// statusSource is a controller that is asked.
+type statusSource struct {
+	name string
+	ask  func(ctx context.Context) (*traffic.Status, error)
+}
+
+// clusterStatus is what became of the asking.
+type clusterStatus struct {
+	// Source is the context or the URL that was asked; empty is the current context.
+	Source string          `json:"source,omitempty"`
+	Status *traffic.Status `json:"status,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+func (o statusOptions) sources() []statusSource {
+	var all []statusSource
+	for _, address := range o.urls {
+		all = append(all, statusSource{address, func(ctx context.Context) (*traffic.Status, error) { return askURL(ctx, address) }})
+	}
+	if len(all) > 0 {
+		return all
+	}
+	contexts := o.contexts
+	if len(contexts) == 0 {
+		contexts = repeated{""}
+	}
+	for _, name := range contexts {
+		all = append(all, statusSource{name, func(ctx context.Context) (*traffic.Status, error) { return o.askCluster(ctx, name) }})
+	}
+	return all
+}
+
+// askAll asks all at the same time: one that does not answer delays the others by no more than its timeout.
+func askAll(ctx context.Context, sources []statusSource, timeout time.Duration) []clusterStatus {
+	clusters := make([]clusterStatus, len(sources))
+	var asking sync.WaitGroup
+	for i, s := range sources {
+		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			clusters[i].Source = s.name
+			status, err := s.ask(ctx)
+			switch {
+			case err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+				clusters[i].Error = clean(fmt.Sprintf("no answer in %s: %v", timeout, err))
+			case err != nil:
+				clusters[i].Error = clean(err.Error())
+			default:
+				clusters[i].Status = status
+			}
+		})
+	}
+	asking.Wait()
+	return clusters
+}
+
+// askURL asks a controller directly.
+func askURL(ctx context.Context, address string) (*traffic.Status, error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(address, "/")+traffic.StatusPath, nil)
+	if err != nil {
+		return nil, fmt.Errorf("url %q: %w", address, err)
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the controller: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	if response.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(io.LimitReader(response.Body, 1024)) // what came is told
+		return nil, fmt.Errorf("ask the controller at %s: %s: %s%s", address, response.Status, said, remedy(response.StatusCode))
+	}
+	return decodeStatus(response.Body)
+}
+
+// remedy says what a controller that refuses to tell its status needs.
+func remedy(code int) string {
+	switch code {
+	case http.StatusServiceUnavailable:
+		return ": it does not lead, or is not ready: ask the leader"
+	case http.StatusNotFound:
+		return ": this is no penstock controller, or an older one, or the port is not that of its metrics"
+	case http.StatusForbidden:
+		return ": allow the verb get on pods/proxy, pods and leases"
+	}
+	return ""
+}
+
+func decodeStatus(body io.Reader) (*traffic.Status, error) {
+	text, err := io.ReadAll(io.LimitReader(body, maxStatus+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the controller's answer: %w", err)
+	}
+	if len(text) > maxStatus {
+		return nil, fmt.Errorf("the controller's answer is longer than %d bytes: this is no status", maxStatus)
+	}
+	var status traffic.Status
+	if err := json.Unmarshal(text, &status); err != nil {
+		return nil, fmt.Errorf("the answer is not the status of a controller: %w: look whether the port is that of its metrics", err)
+	}
+	if status.Cluster == "" {
+		return nil, errors.New("the answer is not the status of a controller, since cluster is empty: look whether the port is that of its metrics")
+	}
+	return &status, nil
+}
+
+// askCluster asks the leader in a cluster.
+func (o statusOptions) askCluster(ctx context.Context, name string) (*traffic.Status, error) {
+	config, namespace, err := kubeconfig(o.kubeconfig, name)
+	if err != nil {
+		return nil, err
+	}
+	namespace = cmp.Or(o.namespace, namespace)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes client: %w", err)
+	}
+	pods, err := leaders(ctx, client, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, pod := range pods {
+		status, err := o.askPod(ctx, client, namespace, pod)
+		if err == nil {
+			return status, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// leaders returns the Pod that leads, or, where there is no lease, those that may.
+func leaders(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+	lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, traffic.LeaseID, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return labelled(ctx, client, namespace)
+	case err != nil:
+		return nil, fmt.Errorf("get lease %s/%s, which names the leader: %w", namespace, traffic.LeaseID, err)
+	}
+	holder := ""
+	if lease.Spec.HolderIdentity != nil {
+		holder = *lease.Spec.HolderIdentity
+	}
+	pod, _, found := strings.Cut(holder, "_") // which is in no name of a Pod
+	switch {
+	case holder == "":
+		return nil, fmt.Errorf("lease %s/%s: nobody holds it: no controller leads now, look whether one runs", namespace, traffic.LeaseID)
+	case !found || pod == "":
+		return nil, fmt.Errorf("lease %s/%s: holderIdentity %q does not begin with the name of a Pod and _: ask the controller with the flag url", namespace, traffic.LeaseID, holder)
+	}
+	return []string{pod}, nil
+}
+
+func labelled(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+	list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: podSelector})
+	if err != nil {
+		return nil, fmt.Errorf("list pods %s/* with label %s: %w", namespace, podSelector, err)
+	}
+	var names []string
+	for i := range list.Items {
+		if p := &list.Items[i]; p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("namespace %s has neither the lease %s nor a running pod with the label %s: name the controller's with the flag namespace", namespace, traffic.LeaseID, podSelector)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// askPod asks through the API server.
+// https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#get-connect-proxy-path-portforward
+func (o statusOptions) askPod(ctx context.Context, client kubernetes.Interface, namespace, pod string) (*traffic.Status, error) {
+	body, err := client.CoreV1().RESTClient().Get().Namespace(namespace).Resource("pods").SubResource("proxy").
+		Name(utilnet.JoinSchemeNamePort("", pod, strconv.Itoa(o.port))).Suffix(traffic.StatusPath).Stream(ctx)
+	if err != nil {
+		hint := ""
+		var refused apierrors.APIStatus
+		if errors.As(err, &refused) {
+			hint = said(refused.Status()) + remedy(int(refused.Status().Code))
+		}
+		return nil, fmt.Errorf("ask pod %s/%s at port %d: %w%s", namespace, pod, o.port, err, hint)
+	}
+	defer func() { _ = body.Close() }() // it was only read
+	status, err := decodeStatus(body)
+	if err != nil {
+		return nil, fmt.Errorf("pod %s/%s at port %d: %w", namespace, pod, o.port, err)
+	}
+	return status, nil
+}
+
+// said returns what stood in an answer that was no Kubernetes object.
+func said(status metav1.Status) string {
+	if status.Details == nil {
+		return ""
+	}
+	var all strings.Builder
+	for _, cause := range status.Details.Causes {
+		if cause.Type == metav1.CauseTypeUnexpectedServerResponse && cause.Message != "" && !strings.Contains(status.Message, cause.Message) {
+			all.WriteString(": " + strings.TrimSpace(cause.Message))
+		}
+	}
+	return all.String()
+}
+
+// follow shows the status at once, and again when it has changed, until ctx ends.
+func (o statusOptions) follow(ctx context.Context, out screen, sources []statusSource, clock clock.Clock) error {
+	var before []clusterStatus
+	for width := -1; ; {
+		clusters := askAll(ctx, sources, o.timeout)
+		if ctx.Err() != nil { // what was asked last was cut off
+			return nil //nolint:nilerr // that is how a watch ends
+		}
+		if now := out.width(); now != width || !reflect.DeepEqual(clusters, before) {
+			if err := o.redraw(out, clusters, before == nil); err != nil {
+				return err
+			}
+			width, before = now, clusters
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-clock.After(o.interval):
+		}
+	}
+}
+
+func (o statusOptions) redraw(out screen, clusters []clusterStatus, first bool) error {
+	between := "\n"
+	switch {
+	case o.output == "json" || first && !out.redraw:
+		between = ""
+	case out.redraw:
+		between = clearScreen
+	}
+	if _, err := io.WriteString(out, between); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return o.show(out, clusters)
+}
+
+func (o statusOptions) show(out screen, clusters []clusterStatus) error {
+	var b bytes.Buffer
+	if o.output == "json" {
+		encoder := json.NewEncoder(&b)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false) // it is read by people too
+		if err := encoder.Encode(map[string]any{"clusters": clusters}); err != nil {
+			return fmt.Errorf("encode the status: %w", err)
+		}
+	} else if err := table(&b, clusters, out.width()); err != nil {
+		return err
+	}
+	if _, err := out.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
+
+// table writes a line for each cluster, and one for each host of each.
+func table(out io.Writer, clusters []clusterStatus, width int) error {
+	var b strings.Builder
+	type line struct {
+		cluster *traffic.Status
+		host    traffic.HostStatus
+	}
+	var lines []line
+	for _, c := range clusters {
+		b.WriteString(summary(c))
+		if c.Status == nil {
+			continue
+		}
+		for _, host := range c.Status.Hosts {
+			lines = append(lines, line{c.Status, host})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int {
+		return cmp.Or(cmp.Compare(a.host.Host, b.host.Host), cmp.Compare(a.cluster.Cluster, b.cluster.Cluster))
+	})
+	if len(lines) > 0 {
+		b.WriteByte('\n')
+		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(t, "HOST\tCLUSTER\tDESIRED\tCURRENT\tPUBLISHED\tIN SYNC\tCANARY\tHEALTH") // a strings.Builder takes everything
+		for _, l := range lines {
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%d%%\t%d%%\t%s\t%s\t%s\t%s\n", clean(l.host.Host), clean(l.cluster.Cluster), l.cluster.Row.DesiredWeight, l.cluster.Row.CurrentWeight,
+				publishedOf(l.host), syncOf(l.host), canaryOf(l.host), healthOf(l.host)) // as above
+		}
+		_ = t.Flush() // as above
+	}
+	if _, err := io.WriteString(out, fit(b.String(), width)); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
+
+// summary says what concerns all hosts of a cluster, with a line more for what is long.
+func summary(c clusterStatus) string {
+	from := ""
+	if c.Source != "" {
+		from = " (" + clean(c.Source) + ")"
+	}
+	if c.Status == nil {
+		return fmt.Sprintf("cluster%s: error: %s\n", from, clean(c.Error))
+	}
+	s := c.Status
+	weight := "not known"
+	if s.Weight != nil {
+		weight = clean(*s.Weight)
+	}
+	text := fmt.Sprintf("cluster %s%s: desired %d, current %d, to publish %s, pending %d", clean(s.Cluster), from, s.Row.DesiredWeight, s.Row.CurrentWeight, weight, s.Pending)
+	if r := s.Row.Ramp; r.Phase != "" {
+		text += fmt.Sprintf(", ramp %s %d -> %d at %d", clean(string(r.Phase)), r.From, r.To, r.Weight)
+		if r.Message != "" {
+			text += "\n  ramp: " + clean(r.Message)
+		}
+	}
+	if s.StoreError != "" {
+		text += "\n  store: " + clean(s.StoreError)
+	}
+	return text + "\n"
+}
+
+func publishedOf(h traffic.HostStatus) string {
+	if h.Published < 0 {
+		return "-"
+	}
+	return strconv.Itoa(h.Published)
+}
+
+func syncOf(h traffic.HostStatus) string {
+	switch {
+	case h.InSyncSince == nil:
+		return "no"
+	case h.Assumed:
+		return "assumed " + h.InSyncSince.UTC().Format(time.RFC3339)
+	}
+	return h.InSyncSince.UTC().Format(time.RFC3339)
+}
+
+// canaryOf names the Canary that a host points at.
+func canaryOf(h traffic.HostStatus) string {
+	switch {
+	case !h.AtCanary:
+		return "-"
+	case h.Canary == "":
+		return "not known"
+	}
+	return clean(h.Namespace + "/" + h.Canary)
+}
+
+func healthOf(h traffic.HostStatus) string {
+	health := "ready"
+	switch {
+	case h.Error != "":
+		return "refused: " + clean(h.Error)
+	case !h.Ready:
+		health = "no endpoints"
+	}
+	if h.Warning != "" {
+		health += "; " + clean(h.Warning)
+	}
+	if h.Reason != "" {
+		health += "; not in sync: " + clean(h.Reason)
+	}
+	return health
+}
