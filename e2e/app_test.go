@@ -55,6 +55,7 @@ type setup struct {
 	backend  string         // externaldns or route53
 	program  string         // the Flagger; ours if empty
 	split    bool           // by DNS, between two load balancers
+	publish  string         // who publishes: the router, or a traffic controller if it is "controller"
 	weights  map[string]int // of the clusters; one with weight 100 if nil
 	change   func(*flaggerv1.Canary)
 }
@@ -81,6 +82,8 @@ type site struct {
 	app     *app
 	gateway *gateway.Gateway // to the API, for Flagger and external-dns
 	flagger *process.Process
+	// controllers are the replicas of the traffic controller, of which there are none where the routers publish by themselves.
+	controllers []*process.Process
 	// externalDNS is nil where the routers publish by themselves.
 	externalDNS *process.Process
 	skippers    [2]atomic.Pointer[exampleworld.Skipper]
@@ -165,6 +168,9 @@ func prepareApp(t *testing.T, s setup) *app {
 		site.writeKubeconfig()
 		site.startSlack()
 		site.startFlagger()
+		if s.publish == controller {
+			site.controllers = append(site.controllers, site.startController())
+		}
 		if s.backend == "externaldns" {
 			site.startExternalDNS()
 		}
@@ -393,6 +399,7 @@ func (s *site) startFlagger() {
 		"PENSTOCK_CLUSTER_NAME=" + s.Name, fmt.Sprintf("PENSTOCK_CLUSTER_WEIGHT=%d", s.app.setup.weights[s.Name]),
 		"PENSTOCK_DNS_BACKEND=" + s.app.setup.backend, "PENSTOCK_HOST_TTL=" + ttl.String(), "PENSTOCK_INNER_TTL=" + ttl.String(),
 		"PENSTOCK_SKIPPER_POLL=" + poll.String(), "PENSTOCK_SETTLE=" + settle.String(), "PENSTOCK_DNS_RESOLVERS=" + s.app.route53.NameServers()[0], "PENSTOCK_ROUTE53_RATE=20",
+		"PENSTOCK_CLUSTER_PUBLISHER=" + s.app.setup.publish,
 	}, s.env)
 	p, err := process.Start(process.Options{Env: env, Log: s.log}, program(cmp.Or(s.app.setup.program, "flagger")),
 		"-kubeconfig", s.kubeconfig(), "-namespace", s.app.namespace, "-metrics-server", world.metrics.URL(s.Name),

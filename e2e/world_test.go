@@ -8,9 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -101,11 +99,11 @@ func program(name string) string { return filepath.Join(*binaries, name) }
 
 // definitions returns the CustomResourceDefinitions of Flagger and of external-dns: Flagger's with our patch.
 func definitions(ctx context.Context) ([]*unstructured.Unstructured, error) {
-	flagger, err := moduleFile(ctx, "github.com/fluxcd/flagger", "artifacts/flagger/crd.yaml")
+	flagger, err := cluster.ModuleFile(ctx, "github.com/fluxcd/flagger", "artifacts/flagger/crd.yaml")
 	if err != nil {
 		return nil, err
 	}
-	dnsEndpoint, err := moduleFile(ctx, "sigs.k8s.io/external-dns@v0.21.0", "config/crd/standard/dnsendpoints.externaldns.k8s.io.yaml")
+	dnsEndpoint, err := cluster.ModuleFile(ctx, "sigs.k8s.io/external-dns@v0.21.0", "config/crd/standard/dnsendpoints.externaldns.k8s.io.yaml")
 	if err != nil {
 		return nil, err
 	}
@@ -141,25 +139,4 @@ func definitions(ctx context.Context) ([]*unstructured.Unstructured, error) {
 		crds = append(crds, crd)
 	}
 	return crds, nil
-}
-
-// moduleFile reads a file of a module: of one in go.mod, or at a version.
-func moduleFile(ctx context.Context, module, name string) ([]byte, error) {
-	args := []string{"list", "-m", "-f", "{{.Dir}}", module}
-	if strings.Contains(module, "@") {
-		args = []string{"mod", "download", "-json", module}
-	}
-	out, err := exec.CommandContext(ctx, "go", args...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
-	}
-	dir := strings.TrimSpace(string(out))
-	if strings.Contains(module, "@") {
-		var download struct{ Dir string }
-		if err := json.Unmarshal(out, &download); err != nil {
-			return nil, fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
-		}
-		dir = download.Dir
-	}
-	return os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
 }

@@ -31,8 +31,10 @@ type Cluster struct {
 	Kube    kubernetes.Interface
 	Flagger flaggerclient.Interface
 	Dynamic dynamic.Interface
-	Plain   *gateway.Gateway // for Skipper, which reads the API by plain HTTP
-	Node    *Node
+	// Kubeconfig is the file that leads to it.
+	Kubeconfig string
+	Plain      *gateway.Gateway // for Skipper, which reads the API by plain HTTP
+	Node       *Node
 
 	process *process.Process
 }
@@ -62,6 +64,7 @@ func (c *Cluster) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.Kubeconfig = kubeconfig
 	if c.Config, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
 		return fmt.Errorf("read %s: %w", kubeconfig, err)
 	}
