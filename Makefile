@@ -1,7 +1,7 @@
 # Everything runs with Go alone; what else is needed is fetched as Go modules. `make help` lists the targets.
 
 # The modules, each tested and linted on its own. An importer of the library sees the first only.
-MODULES := . examples examples/flagger
+MODULES := . controllers charts examples examples/flagger
 # Those of the end-to-end tests, which `make e2e` runs; the parts of their world are tested with the others.
 E2E_MODULES := e2e e2e/kube
 TESTED := $(MODULES) e2e/internal
@@ -12,7 +12,11 @@ KUBERNETES := v1.36.3
 # Each has a Flagger, a Skipper and clients. More at a time on two cores make Skipper late.
 E2E_APPS ?= 14
 E2E ?=
+SCALE ?=
 E2E_TEST = cd e2e && go test -count=1 -parallel 100 -apps $(E2E_APPS)
+# The tests of controllers/store speak the protocol of DynamoDB with this server, one static program without dependencies.
+DYNOXIDE := @dynoxide/linux-x64@1.2.1
+DYNOXIDE_SHA256 := be909b7910d3fb552e85db10ef3c8ebae4bd35fee0f26dffdb6dfa5cc656426e
 LENGTH ?= 10m
 SEED ?= 1
 DEMO ?=
@@ -52,21 +56,44 @@ e2e-figures: e2e-programs ## the same as e2e, and write what was measured into d
 	$(E2E_TEST) -timeout 40m -figures $(CURDIR)/docs/end-to-end.md .
 
 .PHONY: e2e-programs
-e2e-programs: flagger
+e2e-programs: flagger penstock
 	cd e2e/kube && go build -ldflags "-X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/bin/kube .
 	GOBIN=$(CURDIR)/bin go install $(EXTERNAL_DNS)
 	cd examples/flagger && go build -o $(CURDIR)/bin/flagger-upstream github.com/fluxcd/flagger/cmd/flagger
 
+.PHONY: test-dynamodb
+test-dynamodb: dynamodb ## the stores of the traffic controller against a server with the protocol of DynamoDB, which npm fetches
+	cd controllers && CGO_ENABLED=1 go test -race -shuffle=on -timeout 10m -tags dynamodb ./store
+
+.PHONY: penstock
+penstock: ## build bin/penstock, the traffic controller and its commands
+	cd controllers && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/penstock ./cmd/penstock
+
+.PHONY: bench-scale
+bench-scale: e2e-programs ## the traffic controller at 500 to 10,000 Ingresses on the real kube-apiserver, beside a bare client
+	cd e2e && go run ./scale -bin $(CURDIR)/bin $(SCALE)
+
+.PHONY: dynamodb
+dynamodb:
+	@set -e; \
+	if echo "$(DYNOXIDE_SHA256)  bin/dynoxide" | sha256sum -c --status 2>/dev/null; then exit 0; fi; \
+	if ! command -v npm >/dev/null && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq npm; fi; \
+	if ! command -v npm >/dev/null; then echo "make dynamodb: npm is not installed (Debian: apt-get install npm)" >&2; exit 1; fi; \
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	(cd "$$dir" && npm pack --silent "$(DYNOXIDE)" >/dev/null && tar -xzf *.tgz); \
+	echo "$(DYNOXIDE_SHA256)  $$dir/package/dynoxide" | sha256sum -c --quiet -; \
+	mkdir -p bin && install -m 755 "$$dir/package/dynoxide" bin/dynoxide
+
 .PHONY: lint
 lint: ## gofmt, go vet and the linters of .golangci.yml, at pinned versions
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "make lint: gofmt would change: $$unformatted" >&2; exit 1; fi
-	@for module in $(MODULES) $(E2E_MODULES); do echo "== lint $$module"; (cd $$module && go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	@for module in $(MODULES) $(E2E_MODULES); do echo "== lint $$module"; (cd $$module && go vet -tags dynamodb ./... && $(LINT) run --allow-parallel-runners --build-tags dynamodb --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (20s)
 	@for target in $$(git grep -hoE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed 's/func //' | sort -u); do \
 	  for file in $$(git grep -lE "^func $$target\\(" -- '*_test.go'); do \
-	    echo "== fuzz $$target ($$(dirname $$file))"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+	    echo "== fuzz $$target ($$(dirname $$file))"; (cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) || exit 1; \
 	  done; done
 
 .PHONY: bench
@@ -83,4 +110,4 @@ fmt: ## format every Go file
 	@for module in $(MODULES) $(E2E_MODULES); do (cd $$module && $(LINT) fmt --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: presubmit
-presubmit: lint test e2e test-race ## every check
+presubmit: lint test test-dynamodb e2e test-race ## every check
