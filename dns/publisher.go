@@ -209,7 +209,7 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 		w.ingress.Namespace, w.ingress.Name = name.Namespace, name.Name
 	case err != nil:
 		return nil, err
-	case w.ingress.Annotations[ControllerAnnotation] == ControllerValue:
+	case Generated(w.ingress):
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	canaries, err := p.source.Canaries(ctx, name.Namespace)
@@ -327,8 +327,7 @@ func (p *Publisher) readOthers(ctx context.Context, w *world) error {
 			return err
 		}
 		for _, other := range serving {
-			if other.Namespace == w.ingress.Namespace && (other.Name == w.ingress.Name || w.isPrepared(other.Name)) ||
-				other.Annotations[ControllerAnnotation] == ControllerValue {
+			if other.Namespace == w.ingress.Namespace && (other.Name == w.ingress.Name || w.isPrepared(other.Name)) || Generated(other) {
 				continue
 			}
 			w.shared[host] = fmt.Errorf("host %q is served by ingress %s/%s too: DNS would take its traffic along; give the Canary a host of its own",

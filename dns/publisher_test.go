@@ -396,17 +396,41 @@ func TestSeveralAddressesOfOneLoadBalancer(t *testing.T) {
 
 func TestIngressesOfACanaryAreNotPublished(t *testing.T) {
 	t.Parallel()
-	generated := ingress("app", primaryLB)
-	generated.Annotations = map[string]string{dns.ControllerAnnotation: dns.ControllerValue}
-	r := newRig(t, generated)
-	if results := r.sync(); len(results) != 0 || len(r.records()) != 0 {
-		t.Errorf("a generated Ingress was published: %+v", results)
+	for name, change := range map[string]func(*networkingv1.Ingress){
+		"ours": func(i *networkingv1.Ingress) { i.Labels = map[string]string{state.Label: "app"} },
+		"Flagger's": func(i *networkingv1.Ingress) {
+			i.OwnerReferences = []metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "app", Controller: new(true)}}
+		},
+	} {
+		generated := ingress("app", primaryLB)
+		change(generated)
+		r := newRig(t, generated)
+		if results := r.sync(); len(results) != 0 || len(r.records()) != 0 {
+			t.Errorf("an Ingress that is %s was published: %+v", name, results)
+		}
 	}
 
-	r = newRig(t, ingress("app", primaryLB))
+	r := newRig(t, ingress("app", primaryLB))
 	r.wish(state.Desired{Generation: 1, Mode: state.Split, Ingress: "other", CanaryIngress: "app"})
 	if results := r.sync(); len(results) != 0 || len(r.records()) != 0 {
 		t.Errorf("a prepared Ingress was published: %+v", results)
+	}
+}
+
+// People put the annotation that keeps external-dns away on what we publish, as our own generated Ingresses have it.
+func TestAnIngressThatIsKeptFromExternalDNSIsPublished(t *testing.T) {
+	t.Parallel()
+	app := ingress("app", primaryLB)
+	app.Annotations = map[string]string{"external-dns.alpha.kubernetes.io/controller": "penstock"}
+	other := app.DeepCopy()
+	other.Name, other.UID, other.CreationTimestamp = "other", "uid-other", metav1.NewTime(start.Add(-time.Hour))
+	r := newRig(t, app)
+	if results := r.sync(); len(results) != 1 || len(r.records()) != 1 {
+		t.Errorf("results %+v, records %+v", results, r.records())
+	}
+	r = newRig(t, app, other)
+	if results := r.sync(); results[0].Hosts[0].Err == nil {
+		t.Errorf("results %+v: the host belongs to an older Ingress, which has the annotation too", results)
 	}
 }
 

@@ -7,19 +7,25 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-dev/penstock/internal/state"
 	"github.com/penstock-dev/penstock/weights"
 )
 
 // DefaultAnnotationPrefix is the prefix of the annotations on Ingresses.
 const DefaultAnnotationPrefix = "dns.adevinta.com"
 
-// ControllerAnnotation with the value ControllerValue marks the Ingresses that a router generated, which nobody publishes.
-// https://kubernetes-sigs.github.io/external-dns/v0.21.0/docs/annotations/annotations/
-const (
-	ControllerAnnotation = "external-dns.alpha.kubernetes.io/controller"
-	ControllerValue      = "penstock"
-)
+// Generated tells whether a router made an Ingress for a canary, which is not published for itself: ours is labelled, and one of Flagger's own belongs to
+// its Canary. The annotation that keeps external-dns away says nothing, because people put it on what is published.
+// https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/router/skipper.go
+func Generated(ingress *networkingv1.Ingress) bool {
+	if ingress.Labels[state.Label] != "" {
+		return true
+	}
+	owner := metav1.GetControllerOf(ingress)
+	return owner != nil && owner.Kind == "Canary" && strings.HasPrefix(owner.APIVersion, "flagger.app/")
+}
 
 // Target is where a load balancer is: a hostname, or addresses.
 type Target struct {

@@ -73,8 +73,11 @@ func (s *site) createIngress(name, service, host string, lb int) {
 	prefix := networkingv1.PathTypePrefix
 	api := s.Kube.NetworkingV1().Ingresses(s.app.namespace)
 	created, err := api.Create(t.Context(), &networkingv1.Ingress{
-		// Skipper looks at this annotation alone.
-		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"kubernetes.io/ingress.class": s.class(lb)}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{
+			"kubernetes.io/ingress.class": s.class(lb), // the only one that Skipper looks at
+			// As the documentation has it, for an external-dns that reads Ingresses.
+			"external-dns.alpha.kubernetes.io/controller": "penstock",
+		}},
 		Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{
 			Host: host,
 			IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{

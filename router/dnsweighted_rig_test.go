@@ -70,12 +70,12 @@ func named(name string) func(*networkingv1.Ingress) {
 	return func(i *networkingv1.Ingress) { i.Name, i.UID = name, types.UID("uid-of-"+name) }
 }
 
-// ingresses returns the apex Ingress and the prepared one.
+// ingresses returns the apex Ingress and the prepared one, both with the annotation that keeps an external-dns which reads Ingresses away.
 func ingresses() []runtime.Object {
+	apart := annotated("external-dns.alpha.kubernetes.io/controller", "penstock")
 	return []runtime.Object{
-		newIngress(at(primaryAddress)),
-		newIngress(named("web-next"), at(canaryAddress), withRules(newRule(host, newPath("/", networkingv1.PathTypePrefix, "app-canary"))),
-			annotated(dns.ControllerAnnotation, dns.ControllerValue)),
+		newIngress(at(primaryAddress), apart),
+		newIngress(named("web-next"), at(canaryAddress), withRules(newRule(host, newPath("/", networkingv1.PathTypePrefix, "app-canary"))), apart),
 	}
 }
 

@@ -231,7 +231,7 @@ func (r *DNSWeighted) checkAlone(canary *flaggerv1.Canary, hosts []string) error
 		for _, other := range serving {
 			own := other.Namespace == canary.Namespace &&
 				(other.Name == shape.Ingress || other.Name == shape.CanaryIngress || other.Labels[canaryLabel] == labelValue(canary.Name))
-			if !own && other.Annotations[dns.ControllerAnnotation] != dns.ControllerValue {
+			if !own && !dns.Generated(other) {
 				return fmt.Errorf("canary %s/%s: host %q is served by ingress %s/%s too, whose traffic DNS would take along: give the Canary a host of its own",
 					canary.Namespace, canary.Name, host, other.Namespace, other.Name)
 			}

@@ -324,7 +324,7 @@ func TestTwoIngressesWithOneHost(t *testing.T) {
 func TestIngressesOfCanariesAreSkipped(t *testing.T) {
 	t.Parallel()
 	generated := app("one-canary", "one.example.com")[0]
-	generated.SetAnnotations(map[string]string{dns.ControllerAnnotation: dns.ControllerValue})
+	generated.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "one", Controller: new(true)}})
 	generated.SetUID("g")
 	labelled := app("one-canary--1", "one.example.com")[0]
 	labelled.SetLabels(map[string]string{state.Label: "one"})

@@ -7,7 +7,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/penstock-dev/penstock/dns"
-	"github.com/penstock-dev/penstock/internal/state"
 )
 
 // devTarget is where all records lead with Options.DevMode.
@@ -47,8 +46,6 @@ func (f filter) ingress(ingress *networkingv1.Ingress) *networkingv1.Ingress {
 	case f.key != "" && (!found || value != f.value):
 		return nil
 	case ingress.DeletionTimestamp != nil:
-		return nil
-	case ingress.Labels[state.Label] != "": // a router's, for its canary
 		return nil
 	}
 	rules := ingress.Spec.Rules[:0]

@@ -21,7 +21,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/examples/world"
 	"github.com/penstock-dev/penstock/internal/vclock"
 	"github.com/penstock-dev/penstock/router"
@@ -160,7 +159,7 @@ func dnsContest(tb testing.TB, mode string) (*store, router.Interface, *flaggerv
 	tb.Helper()
 	next := apexIngress()
 	next.Name, next.UID = "app-next", "a9ex0000-0000-4000-8000-000000000002"
-	next.Annotations = map[string]string{dns.ControllerAnnotation: dns.ControllerValue}
+	next.Annotations = map[string]string{"external-dns.alpha.kubernetes.io/controller": "penstock"}
 	next.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Name = "app-canary"
 	apex := apexIngress()
 	apex.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.10"}}
