@@ -67,7 +67,7 @@ test-dynamodb: dynamodb ## the stores of the traffic controller against a server
 
 .PHONY: penstock
 penstock: ## build bin/penstock, the traffic controller and its commands
-	cd controllers && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/penstock ./cmd/penstock
+	cd controllers && go build -o $(CURDIR)/bin/penstock ./cmd/penstock
 
 .PHONY: bench-scale
 bench-scale: e2e-programs ## the traffic controller at 500 to 10,000 Ingresses on the real kube-apiserver, beside a bare client
