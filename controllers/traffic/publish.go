@@ -3,9 +3,10 @@ package traffic
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -67,6 +68,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		}
 		return again
 	}
+	batch = slices.DeleteFunc(slices.Clone(batch), func(name types.NamespacedName) bool { return c.isTheirs(ctx, name) })
 	results, err := c.publisher.Sync(ctx, batch...)
 	if err != nil {
 		c.log.Warnw("not all ingresses were published", "error", err)
@@ -79,11 +81,12 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	for _, r := range results {
 		delete(theirs, r.Ingress)
 		ingress, err := c.source.Ingress(ctx, r.Ingress)
-		if apierrors.IsNotFound(err) { // what it had is withdrawn, and no share of the traffic depends on when that is in sync
-			c.served.forget(r.Ingress)
-		} else {
+		switch {
+		case err == nil:
 			c.served.note(generation, r)
 			c.events.ingress(ingress, r)
+		case r.Err == nil && r.Status.Err == nil: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
+			c.served.forget(r.Ingress)
 		}
 		switch {
 		case r.Err != nil || r.Status.Err != nil:
@@ -99,6 +102,13 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	}
 	c.kick()
 	return again
+}
+
+// isTheirs tells whether an Ingress exists that the filter leaves out, and that this process has not published: another publisher of the cluster may have,
+// and its records must not be withdrawn.
+func (c *Controller) isTheirs(ctx context.Context, name types.NamespacedName) bool {
+	ingress := &networkingv1.Ingress{}
+	return !c.served.knows(name) && c.source.caches.Get(ctx, name, ingress) == nil && c.source.filter.ingress(ingress) == nil
 }
 
 // isRefused tells whether nothing but a change of somebody else can help an Ingress.

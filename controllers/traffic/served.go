@@ -43,6 +43,14 @@ func (s *served) expect(names []types.NamespacedName) {
 	}
 }
 
+// knows tells whether an Ingress was published by this process.
+func (s *served) knows(name types.NamespacedName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, found := s.ingresses[name]
+	return found && state.generation >= 0
+}
+
 // forget says that an Ingress has nothing to publish.
 func (s *served) forget(name types.NamespacedName) {
 	s.mu.Lock()
