@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -358,15 +359,16 @@ func TestConformanceRows(t *testing.T) {
 				}
 				row, err := s.Read(t.Context())
 				if tc.says != nil {
-					wantError(t, err, store.ErrInvalid, append(tc.says, cluster)...)
+					wantError(t, err, store.ErrInvalid, slices.Concat(tc.says, []string{cluster})...)
 					if row != (store.Row{}) {
 						t.Errorf("%s: a row beside the error: %+v", tc.reason, row)
 					}
 					wantError(t, s.Acknowledge(t.Context(), store.Row{DesiredWeight: 50, CurrentWeight: 20, Ramp: ramp}, store.Row{}), store.ErrConflict)
 					return
 				}
-				tc.want.ClusterName = cluster
-				if diff := cmp.Diff(tc.want, row); err != nil || diff != "" {
+				want := tc.want
+				want.ClusterName = cluster
+				if diff := cmp.Diff(want, row); err != nil || diff != "" {
 					t.Fatalf("%s: error %v, -want +got:\n%s", tc.reason, err, diff)
 				}
 				next := row
