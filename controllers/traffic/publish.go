@@ -62,6 +62,7 @@ func (c *Controller) requeue(name types.NamespacedName, again map[types.Namespac
 func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) map[types.NamespacedName]time.Duration {
 	again := map[types.NamespacedName]time.Duration{}
 	generation, known := c.weight.now()
+	proof := c.weight.wanted()
 	if !known {
 		for _, name := range batch {
 			again[name] = lookAgain
@@ -83,7 +84,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		ingress, err := c.source.Ingress(ctx, r.Ingress)
 		switch {
 		case err == nil:
-			c.served.note(generation, r)
+			c.served.note(generation, r, proof)
 			c.events.ingress(ingress, r)
 		case r.Err == nil && r.Status.Err == nil: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
 			c.served.forget(r.Ingress)

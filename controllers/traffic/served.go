@@ -58,9 +58,11 @@ func (s *served) forget(name types.NamespacedName) {
 	delete(s.ingresses, name)
 }
 
-// note keeps what became of an Ingress that was published with a generation of the weight, or a later one.
-func (s *served) note(generation int64, r dns.Result) {
-	state := serving{generation: generation, result: r, done: r.InSync(), effectiveAt: r.EffectiveAt}
+// note keeps what became of an Ingress that was published with a generation of the weight, or a later one. Where nobody waits for evidence, because the
+// weight is acknowledged, what a backend takes for in sync counts.
+func (s *served) note(generation int64, r dns.Result, proof bool) {
+	done := r.InSync() || !proof && r.Err == nil && r.Status.Err == nil && r.Status.InSync
+	state := serving{generation: generation, result: r, done: done, effectiveAt: r.EffectiveAt}
 	for _, host := range r.Hosts {
 		if host.Err != nil {
 			state.refused++

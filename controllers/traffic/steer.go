@@ -119,15 +119,18 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 	c.seenRow.Lock()
 	c.seenRow.row = row
 	c.seenRow.Unlock()
-	if !c.weight.set(percent, check, row.CurrentWeight != target) {
+	unserved := row.CurrentWeight != target
+	if !c.weight.would(percent, check, unserved) {
+		c.weight.set(percent, check, unserved)
 		return nil
 	}
 	names, err := c.ingresses(ctx)
 	if err != nil {
-		return err
+		return err // before the weight is taken for one that all have been told of
 	}
 	c.log.Infow("weight to publish", "weight", target, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "ingresses", len(names))
 	c.served.expect(names)
+	c.weight.set(percent, check, unserved)
 	for _, name := range names {
 		c.queue.Add(name)
 	}

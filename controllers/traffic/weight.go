@@ -55,15 +55,24 @@ func (w *weight) now() (generation int64, known bool) {
 	return w.generation, w.known
 }
 
-// set changes the weight and tells whether anything is to be published, or proved, for that.
-func (w *weight) set(percent weights.Percent, check string, unserved bool) (changed bool) {
+// would tells whether set would change anything.
+func (w *weight) would(percent weights.Percent, check string, unserved bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	changed = !w.known || w.percent != percent || w.check != check
-	if changed {
+	return w.differs(percent, check, unserved)
+}
+
+// set changes the weight.
+func (w *weight) set(percent weights.Percent, check string, unserved bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.differs(percent, check, unserved) {
 		w.generation++
 	}
-	proof := unserved && !w.unserved
 	w.percent, w.check, w.known, w.unserved = percent, check, true, unserved
-	return changed || proof
+}
+
+// differs tells whether set would change anything: what was taken for served without evidence does not count once somebody asks for that.
+func (w *weight) differs(percent weights.Percent, check string, unserved bool) bool {
+	return !w.known || w.percent != percent || w.check != check || unserved && !w.unserved
 }

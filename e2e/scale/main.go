@@ -20,11 +20,11 @@ import (
 )
 
 var (
-	sizes   = flag.String("sizes", "500,2000,5000,10000", "`numbers` of Ingresses, separated by commas")
-	rounds  = flag.Int("rounds", 3, "how `often` each change is measured; medians are printed")
-	bin     = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs kube and penstock")
-	qps     = flag.Float64("kube-api-qps", -1, "`rate` limit of the controller; negative is none")
-	patched = flag.Duration("idle", 30*time.Second, "how `long` the controller is watched while nothing changes")
+	sizes  = flag.String("sizes", "500,2000,5000,10000", "`numbers` of Ingresses, separated by commas")
+	rounds = flag.Int("rounds", 3, "how `often` each change is measured; medians are printed")
+	bin    = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs kube and penstock")
+	qps    = flag.Float64("kube-api-qps", -1, "`rate` limit of the controller; negative is none")
+	quiet  = flag.Duration("idle", 30*time.Second, "how `long` the controller is watched while nothing changes")
 )
 
 func main() {
@@ -108,7 +108,7 @@ func measure(ctx context.Context, dir string, n int) (row string, err error) {
 		return "", err
 	}
 	starting := time.Since(started)
-	usage, err := w.idle(ctx, *patched)
+	usage, err := w.idle(ctx, *quiet)
 	if err != nil {
 		return "", err
 	}
