@@ -45,12 +45,11 @@ type Publisher interface {
 type DNSWeightedOptions struct {
 	// Skipper configures the router that splits in shared mode.
 	Skipper SkipperOptions
-	// SetOwnerRefs makes the Canary the owner of the generated Ingresses, as Flagger's -set-owner-refs does. It owns its ConfigMap
-	// in any case.
+	// SetOwnerRefs makes the Canary the owner of the generated Ingresses, as in [SkipperOptions]. It owns its ConfigMap in any case.
 	SetOwnerRefs bool
 	// PollInterval is how often a call that waits looks again; 1 s if zero.
 	PollInterval time.Duration
-	// WaitMargin is how much longer than the largest TTL served a call waits; 90 s if zero. Route 53 usually needs up to 60 s to be in
+	// WaitMargin is how much longer than the largest TTL served a call waits, or a drain before it is an event; 90 s if zero. Route 53 usually needs up to 60 s to be in
 	// sync, and external-dns looks once a minute.
 	WaitMargin time.Duration
 	// CallTimeout bounds each call of the Kubernetes API; 10 s if zero.
@@ -150,7 +149,9 @@ func (r *DNSWeighted) Reconcile(canary *flaggerv1.Canary) error {
 }
 
 func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
-	if err := checkIngressRef(canary); err != nil {
+	asked := canary
+	canary, err := r.begun(canary)
+	if err != nil {
 		return err
 	}
 	if !initialized(canary) {
@@ -175,14 +176,15 @@ func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
 	r.warnOf(canary, w)
 	errs := []error{skipperErr, r.publish(canary, w)}
 	if initialized(canary) {
-		errs = append(errs, r.checkIdle(canary, w))
+		errs = append(errs, r.checkIdle(asked, w))
 	}
 	return errors.Join(errs...)
 }
 
 // SetRoutes asks for weights, and returns nil once they are effective: no resolver that obeys the TTL can hold an answer from
-// before. A drain and the first step are waited for inside the call, for as long as that may take if all goes well; then the error wraps
-// ErrDraining or ErrPending. Any other step that is on its way is ErrPending at once, so that Flagger goes on checking metrics.
+// before. The first step is waited for inside the call, for as long as that may take if all goes well; then the error wraps ErrPending. A drain
+// is waited for without end, because Flagger would send an alert at each error; if the wish is changed by somebody else meanwhile, or the router
+// ends, the error wraps ErrDraining. Any other step that is on its way is ErrPending at once, so that Flagger goes on checking metrics.
 func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
 	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
 	if err := checkRoutes(canary, asked); err != nil {
@@ -191,27 +193,41 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	if err := r.skipper.checkEnding(canary); err != nil {
 		return err
 	}
-	if err := checkIngressRef(canary); err != nil {
+	if err := checkIngressRef(canary); err != nil && !asked.drained() {
+		return err
+	}
+	canary, err := r.begun(canary)
+	if err != nil {
 		return err
 	}
 	w, err := r.read(canary)
 	if err != nil {
+		if asked.drained() && r.skipper.splits(canary) { // its requests do not depend on the ConfigMap
+			r.warn(canary, ReasonReconcile, err.Error())
+			return r.skipper.SetRoutes(canary, primaryWeight, canaryWeight, mirrored)
+		}
 		return err
 	}
 	r.metrics.target(canary, asked)
-	start := r.opts.Clock.Now()
-	if tick, ok := r.skipper.ticks.get(canary); ok {
-		start = tick // webhooks may have taken a part of it
-	}
+	called := r.opts.Clock.Now()
 	if r.modeIn(canary, w) == state.Split {
 		err = r.setSplit(canary, asked)
 	} else {
 		err = r.setShared(canary, w, asked)
 	}
-	if asked.canary > 0 && !errors.Is(err, ErrPending) && r.opts.Clock.Since(start) > canary.GetAnalysisInterval()-leastAnalysis(canary) {
+	if asked.canary > 0 && !errors.Is(err, ErrPending) && r.tookLong(canary, called) {
 		r.waitedFor.put(canary, r.opts.Clock.Now()) // also with an error: what was written may have taken effect
 	}
 	return err
+}
+
+// tookLong tells whether Flagger may make up at once for a tick: the call waited, or webhooks before it took most of the interval.
+func (r *DNSWeighted) tookLong(canary *flaggerv1.Canary, called time.Time) bool {
+	if r.opts.Clock.Since(called) >= r.opts.PollInterval {
+		return true
+	}
+	tick, ok := r.skipper.ticks.get(canary)
+	return ok && r.opts.Clock.Since(tick) > canary.GetAnalysisInterval()-leastAnalysis(canary)
 }
 
 // leastAnalysis is how long a step must have been effective before it is judged.
@@ -237,14 +253,17 @@ func (r *DNSWeighted) tooSoon(canary *flaggerv1.Canary) error {
 // GetRoutes returns the weights that are effective or, while they are on their way, those that the table of situations says. It does
 // not ask DNS, and never fails because DNS is slow; but a tick is left out that comes right after a step that was waited for.
 func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
-	if err := checkIngressRef(canary); err != nil {
+	if err := r.tooSoon(canary); err != nil {
 		return 0, 0, false, err
 	}
-	if err := r.tooSoon(canary); err != nil {
+	if canary, err = r.begun(canary); err != nil {
 		return 0, 0, false, err
 	}
 	w, err := r.read(canary)
 	if err != nil {
+		if r.skipper.splits(canary) {
+			return r.skipper.GetRoutes(canary)
+		}
 		return 0, 0, false, err
 	}
 	var now state.Weights
@@ -268,8 +287,12 @@ func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, ca
 // What is gone already counts as done.
 func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 	r.skipper.finalizing.put(canary, struct{}{})
-	if err := checkIngressRef(canary); err != nil {
-		return r.skipper.endReverted(canary) // nothing else can have been made
+	canary, err := r.begun(canary)
+	if errors.Is(err, errNoIngressRef) {
+		return r.skipper.endReverted(canary) // nothing else was made
+	}
+	if err != nil {
+		return err
 	}
 	w, err := r.read(canary)
 	if err != nil {
@@ -285,6 +308,19 @@ func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 	}
 	r.metrics.forget(canary)
 	return r.skipper.endReverted(canary)
+}
+
+// begun returns the Canary as it was begun: if it names no Ingress any more, with the one that the ConfigMap knows, or Skipper. If neither knows one,
+// the error wraps errNoIngressRef.
+func (r *DNSWeighted) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error) {
+	if checkIngressRef(canary) == nil {
+		return canary, nil
+	}
+	w, err := r.read(canary)
+	if err == nil && !w.lost() {
+		return withIngressRef(canary, w.desired.Ingress), nil
+	}
+	return r.skipper.begun(canary)
 }
 
 // modeIn returns the mode that a Canary is in: the one that was begun, or else the one that is asked for.

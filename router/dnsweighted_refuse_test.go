@@ -153,6 +153,12 @@ func TestRefusals(t *testing.T) {
 			want:   []string{"canary shop/app", "spec.revertOnDeletion is false", "set it to true"},
 			only:   true,
 		},
+		"ExposedNoRevertOnDeletion": {
+			reason: "Without a controller nobody would give the cluster its share back once the Canary is deleted.", shared: true,
+			canary: func(c *flaggerv1.Canary) { exposed("20")(c); c.Spec.RevertOnDeletion = false },
+			want:   []string{"canary shop/app", "spec.revertOnDeletion is false", "set it to true"},
+			only:   true,
+		},
 		"ExposureNoNumber": {
 			reason: "A percentage is not guessed.", shared: true,
 			canary: exposed("a fifth"), want: []string{"canary shop/app", `penstock.dev/cluster-exposure "a fifth"`, "from 1 to 100"},
@@ -269,6 +275,9 @@ func TestMalformedConfigMap(t *testing.T) {
 		t.Errorf("GetRoutes: %v, want an error that names object, key and remedy", err)
 	}
 	r.reconcile()
+	if err := r.router().SetRoutes(r.canary, 100, 0, false); err == nil || !strings.Contains(err.Error(), "data.desired") {
+		t.Errorf("SetRoutes(100, 0): %v, want an error: Flagger would scale down what DNS still sends clients to", err)
+	}
 	if text := r.configMap().Data[state.DesiredKey]; text != "mode: split" {
 		t.Errorf("desired was overwritten: %s", text)
 	}

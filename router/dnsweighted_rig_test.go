@@ -40,7 +40,8 @@ type rig struct {
 	backend    *dnstest.Backend
 	canary     *flaggerv1.Canary
 	registry   *prometheus.Registry
-	controller bool // the publisher runs in another process
+	controller bool            // the publisher runs in another process
+	base       context.Context //nolint:containedctx // ends what the routers wait for
 	stop       func()
 }
 
@@ -52,7 +53,10 @@ func split(c *flaggerv1.Canary) {
 
 // exposed gives the Canary an exposure.
 func exposed(percent string) func(*flaggerv1.Canary) {
-	return func(c *flaggerv1.Canary) { c.Annotations = map[string]string{router.ExposureAnnotation: percent} }
+	return func(c *flaggerv1.Canary) {
+		c.Annotations = map[string]string{router.ExposureAnnotation: percent}
+		c.Spec.RevertOnDeletion = true
+	}
 }
 
 // at sets the addresses of an Ingress' load balancer.
@@ -85,7 +89,7 @@ func newRig(t *testing.T, change ...func(*flaggerv1.Canary)) *rig {
 	clock := newClock()
 	return &rig{
 		t: t, kube: fake.NewClientset(ingresses()...), clock: clock, backend: dnstest.NewBackend(clock, syncDelay),
-		canary: newCanary(change...), registry: prometheus.NewRegistry(), stop: func() {},
+		canary: newCanary(change...), registry: prometheus.NewRegistry(), base: t.Context(), stop: func() {},
 	}
 }
 
@@ -117,9 +121,17 @@ func (r *rig) router() *router.DNSWeighted {
 	r.t.Helper()
 	opts := router.DNSWeightedOptions{Clock: r.clock, Registerer: r.registry}
 	if r.controller {
-		return router.NewDNSWeighted(r.t.Context(), r.kube, nil, nil, opts)
+		return router.NewDNSWeighted(r.base, r.kube, nil, nil, opts)
 	}
-	return router.NewDNSWeighted(r.t.Context(), r.kube, r.publisher(), nil, opts)
+	return router.NewDNSWeighted(r.base, r.kube, r.publisher(), nil, opts)
+}
+
+// endAfter makes the next routers end after d. The returned function says that they may live on.
+func (r *rig) endAfter(d time.Duration) (stop func()) {
+	ctx, end := context.WithCancel(r.t.Context())
+	r.base = ctx
+	cancel := r.clock.AfterFunc(d, end)
+	return func() { cancel(); end(); r.base = r.t.Context() }
 }
 
 // phase moves the Canary on.
@@ -249,15 +261,21 @@ func (r *rig) store(d state.Desired, o state.Observed, annotations ...string) {
 	}
 }
 
-// events returns the reasons of the Canary's events.
-func (r *rig) events() []string {
+// warnings returns the Canary's events.
+func (r *rig) warnings() []corev1.Event {
 	r.t.Helper()
 	list, err := r.kube.CoreV1().Events(namespace).List(r.t.Context(), metav1.ListOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return list.Items
+}
+
+// events returns the reasons of the Canary's events.
+func (r *rig) events() []string {
+	r.t.Helper()
 	var reasons []string
-	for _, e := range list.Items {
+	for _, e := range r.warnings() {
 		reasons = append(reasons, e.Reason)
 	}
 	return reasons

@@ -162,12 +162,16 @@ func checkSpec(canary *flaggerv1.Canary) error {
 
 // check returns why a Canary cannot be split as it asks; in split mode it looks at the Ingresses too.
 func (r *DNSWeighted) check(canary *flaggerv1.Canary) error {
-	if err := checkSpec(canary); err != nil || shapeOf(canary).Mode == state.Shared {
+	if err := checkSpec(canary); err != nil {
 		return err
 	}
-	if r.publisher != nil && !canary.Spec.RevertOnDeletion {
-		return fmt.Errorf("canary %s/%s: spec.revertOnDeletion is false: without a traffic controller nobody would take the hosts back from the canary once it is deleted: "+
-			"set it to true, or let a controller publish", canary.Namespace, canary.Name)
+	mode := shapeOf(canary).Mode
+	if _, exposed := canary.Annotations[ExposureAnnotation]; r.publisher != nil && !canary.Spec.RevertOnDeletion && (exposed || mode == state.Split) {
+		return fmt.Errorf("canary %s/%s: spec.revertOnDeletion is false: without a traffic controller nobody would take the hosts back from the canary, "+
+			"or give the cluster its full share back, once it is deleted: set it to true, or let a controller publish", canary.Namespace, canary.Name)
+	}
+	if mode == state.Shared {
+		return nil
 	}
 	hosts, err := r.checkIngresses(canary)
 	if err != nil {

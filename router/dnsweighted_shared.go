@@ -30,7 +30,7 @@ func (r *DNSWeighted) setShared(canary *flaggerv1.Canary, w wish, asked routes) 
 		return nil
 	}
 	if asked.primary > 0 && !asked.drained() { // else Skipper's router has waited
-		if err := r.sleep(r.skipper.opts.Settle); err != nil {
+		if err := sleep(r.base, r.opts.Clock, r.skipper.opts.Settle); err != nil {
 			return fmt.Errorf("canary %s/%s: waiting for skipper to settle on %d/%d: %w", canary.Namespace, canary.Name, asked.primary, asked.canary, err)
 		}
 	}
@@ -66,7 +66,7 @@ func (r *DNSWeighted) lowerExposure(canary *flaggerv1.Canary, w wish, exposure i
 	done := func(w wish) bool { return w.observed.Done(w.desired) }
 	var cause error
 	if weight == 0 {
-		w, cause = r.await(canary, w, "exposure", done)
+		w, cause = r.await(canary, w, waitExposure, done)
 	} else {
 		w, cause = r.look(canary, w)
 	}
@@ -81,20 +81,31 @@ func (r *DNSWeighted) finalizeShared(canary *flaggerv1.Canary, w wish) error {
 	if err := r.skipper.deleteAll(canary); err != nil {
 		return err
 	}
+	if r.publisher != nil { // another process gives the cluster its share once the ConfigMap is gone; this one is not called again
+		var err error
+		if w, err = r.endExposure(canary, w); err != nil {
+			return err
+		}
+	}
 	if w.cm == nil {
 		return nil
 	}
-	if r.publisher != nil && !w.lost() { // another process gives the cluster its share once the ConfigMap is gone; this one is not called again
-		var err error
-		w, err = r.change(canary, func(w wish) (state.Desired, error) { return withExposure(w.desired, 100), nil })
-		if err != nil {
-			return err
-		}
-		if changed := w.desired.Generation > 1; changed && !w.observed.Done(w.desired) {
-			if err := r.publish(canary, w); err != nil {
-				return err
-			}
-		}
-	}
 	return r.drop(w.cm)
+}
+
+// endExposure publishes the cluster's full share, if it may have had less.
+func (r *DNSWeighted) endExposure(canary *flaggerv1.Canary, w wish) (wish, error) {
+	if w.cm == nil {
+		if _, exposed := canary.Annotations[ExposureAnnotation]; !exposed {
+			return w, nil
+		}
+		w.desired = shapeOf(canary) // without a ConfigMap the publisher knows of no exposure
+		return wish{}, r.publish(canary, w)
+	}
+	lost := w.lost()
+	w, err := r.change(canary, func(w wish) (state.Desired, error) { return withExposure(w.desired, 100), nil })
+	if err != nil || w.observed.Done(w.desired) || w.desired.Generation == 1 && !lost {
+		return w, err
+	}
+	return w, r.publish(canary, w)
 }

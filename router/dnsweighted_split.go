@@ -71,9 +71,9 @@ func (r *DNSWeighted) checkRaise(canary *flaggerv1.Canary, w wish, weights state
 
 // settleInside waits for the first step or a drain.
 func (r *DNSWeighted) settleInside(canary *flaggerv1.Canary, w wish, waiting situation) error {
-	sentinel, why := ErrPending, "first step"
+	sentinel, why := ErrPending, waitFirstStep
 	if waiting == draining {
-		sentinel, why = ErrDraining, "drain"
+		sentinel, why = ErrDraining, waitDrain
 	}
 	w, cause := r.await(canary, w, why, func(w wish) bool { return w.situation() != waiting })
 	switch s := w.situation(); {

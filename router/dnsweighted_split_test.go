@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -198,31 +199,89 @@ func TestDrainHasNoDeadline(t *testing.T) {
 	r.phase(flaggerv1.CanaryPhaseProgressing)
 	r.set(90, 10)
 	r.stop()
-	for range 5 {
-		before := r.clock.Now()
-		err := r.router().SetRoutes(r.canary, 100, 0, false)
-		if !errors.Is(err, router.ErrDraining) {
-			t.Fatalf("SetRoutes(100, 0) without a publisher: %v, want %v", err, router.ErrDraining)
+	stop := r.endAfter(time.Hour)
+	err := r.router().SetRoutes(r.canary, 100, 0, false)
+	stop()
+	if !errors.Is(err, router.ErrDraining) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("SetRoutes(100, 0) without a publisher, by a router that ends: %v, want %v", err, router.ErrDraining)
+	}
+	told := 0
+	for _, e := range r.warnings() {
+		if e.Reason != string(router.ReasonDraining) {
+			continue
 		}
-		if waited := r.clock.Since(before); waited != 90*time.Second {
-			t.Errorf("waited %s inside, want the margin, since no TTL is known", waited)
-		}
+		told++
 		for _, part := range []string{"canary shop/app", "route weights 100/0", "since 2026-", "is the traffic controller running?", `penstock.dev/drained: "3" on configmap app-penstock`} {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("error %q does not say %q", err, part)
+			if !strings.Contains(e.Message, part) {
+				t.Errorf("event %q does not say %q", e.Message, part)
 			}
 		}
 	}
-	d, _ := r.wish()
-	annotate(r, state.DrainedAnnotation, "3")
-	if d.Generation != 3 {
-		t.Fatalf("generation %d, want 3: the error named another", d.Generation)
+	if told < 1 || told > 6 {
+		t.Errorf("%d events in an hour say that the drain takes long, want at least one, and at most one in ten minutes", told)
 	}
+	r.clock.AfterFunc(time.Hour, func() {
+		d, _ := r.wish()
+		if d.Generation != 3 {
+			t.Errorf("generation %d, want 3: the event named another", d.Generation)
+		}
+		annotate(r, state.DrainedAnnotation, "3")
+	})
+	before := r.clock.Now()
 	if err := r.router().SetRoutes(r.canary, 100, 0, false); err != nil {
 		t.Errorf("SetRoutes(100, 0) after the operator's word: %v", err)
 	}
+	if waited := r.clock.Since(before); waited < time.Hour || waited > time.Hour+10*time.Second {
+		t.Errorf("the drain ended after %s, want the operator's word after an hour", waited)
+	}
 	if !slices.Contains(r.events(), string(router.ReasonReleased)) {
 		t.Errorf("events %q, want one that says who ended the drain", r.events())
+	}
+}
+
+// TestSomebodyElseOvertakesADrain: what is waited for is not what the ConfigMap says any more, so that Flagger must ask again.
+func TestSomebodyElseOvertakesADrain(t *testing.T) {
+	t.Parallel()
+	r := newControlledRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(90, 10)
+	r.stop()
+	r.clock.AfterFunc(5*time.Second, func() {
+		d, _ := r.wish()
+		d.Generation += 4
+		d.Attached, d.Weights = false, state.Weights{Primary: 100}
+		r.store(d, state.Observed{Generation: d.Generation, Effective: true})
+	})
+	before := r.clock.Now()
+	err := r.router().SetRoutes(r.canary, 100, 0, false)
+	if !errors.Is(err, router.ErrDraining) || !strings.Contains(err.Error(), "changed by somebody else") {
+		t.Errorf("SetRoutes(100, 0): %v, want an error that says that the wish was overtaken", err)
+	}
+	if waited := r.clock.Since(before); waited > 10*time.Second {
+		t.Errorf("it waited for %s, want until the next look", waited)
+	}
+}
+
+// TestGenerationsGoOnAboveTheAnswers: an answer to a wish that was lost must not count for another one.
+func TestGenerationsGoOnAboveTheAnswers(t *testing.T) {
+	t.Parallel()
+	r := newControlledRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(90, 10)
+	r.stop()
+	_, o := r.wish()
+	cm := r.configMap()
+	delete(cm.Data, state.DesiredKey)
+	if _, err := r.kube.CoreV1().ConfigMaps(namespace).Update(t.Context(), cm, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	stop := r.endAfter(time.Minute)
+	err := r.router().SetRoutes(r.canary, 90, 10, false)
+	stop()
+	if d, _ := r.wish(); d.Generation != o.Generation+1 || err == nil {
+		t.Errorf("generation %d after an answer to %d, error %v; want the next one, which nobody has answered", d.Generation, o.Generation, err)
 	}
 }
 

@@ -56,8 +56,9 @@ func (w wish) situation() situation {
 		}
 		return detaching
 	case d.Weights.Canary == 0:
-		// What could not even be attached needs no draining: the answer is to this very wish, so nothing of the canary is in DNS.
-		refused := o.Generation == d.Generation && o.Error != "" && !o.Attached
+		// What could not even be attached needs no draining: the answer is to this very wish, and no share of the canary ever was in DNS. A host that is
+		// refused later may still lead resolvers to the canary.
+		refused := o.Generation == d.Generation && o.Error != "" && !o.Attached && d.Effective.Canary == 0
 		if o.Done(d) || w.released || refused {
 			return drained
 		}

@@ -10,6 +10,13 @@ import (
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
+// What is waited for, as metrics and logs say.
+const (
+	waitFirstStep = "first step"
+	waitDrain     = "drain"
+	waitExposure  = "exposure"
+)
+
 // errOvertaken says that a wish is not the one that is waited for any more.
 var errOvertaken = errors.New("deleted or changed by somebody else meanwhile")
 
@@ -28,10 +35,11 @@ func (r *DNSWeighted) look(canary *flaggerv1.Canary, w wish) (wish, error) {
 }
 
 // await looks again and again until done, but not longer than the largest TTL served and the margin, and not when the publisher refuses a
-// raise, which only people can change. The error is that of the last look; it is nil when done.
+// raise, which only people can change. The error is that of the last look; it is nil when done. A drain has no end before it is effective: with
+// each error that Flagger gets during a rollback it would send an alert, so what takes long is said in warnings.
 func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done func(wish) bool) (wish, error) {
 	start := r.opts.Clock.Now()
-	var ttl time.Duration
+	from, ttl := start, time.Duration(0)
 	for {
 		var err error
 		if w, err = r.look(canary, w); done(w) {
@@ -43,15 +51,20 @@ func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done f
 			ttl = max(ttl, time.Duration(w.observed.TTLSeconds)*time.Second)
 		}
 		now := r.opts.Clock.Now()
-		left := start.Add(ttl + r.opts.WaitMargin).Sub(now)
-		if refused := answered && w.observed.Error != "" && why != "drain"; left <= 0 || refused || errors.Is(err, errOvertaken) {
+		left := from.Add(ttl + r.opts.WaitMargin).Sub(now)
+		refused := answered && w.observed.Error != ""
+		if errors.Is(err, errOvertaken) || why != waitDrain && (left <= 0 || refused) {
 			r.metrics.waited(why, "not yet", now.Sub(start))
 			return w, err
+		}
+		if left <= 0 {
+			r.warn(canary, ReasonDraining, r.notYet(canary, ErrDraining, w, err).Error())
+			from, left = now, ttl+r.opts.WaitMargin
 		}
 		if now.Equal(start) {
 			r.logFor(canary).Infow("waiting for dns", "for", why, "at_most_seconds", left.Seconds(), "pending", r.reason(w, err))
 		}
-		if err := r.sleep(min(left, r.pause(w, now))); err != nil {
+		if err := sleep(r.base, r.opts.Clock, min(left, r.pause(w, now))); err != nil {
 			return w, err
 		}
 	}
@@ -64,16 +77,6 @@ func (r *DNSWeighted) pause(w wish, now time.Time) time.Duration {
 		pause = min(max(pause, o.EffectiveAt.Sub(now)), 10*pause)
 	}
 	return pause
-}
-
-// sleep returns an error if the router ends meanwhile.
-func (r *DNSWeighted) sleep(d time.Duration) error {
-	select {
-	case <-r.opts.Clock.After(d):
-		return nil
-	case <-r.base.Done():
-		return fmt.Errorf("the router ends: %w", r.base.Err())
-	}
 }
 
 // notYet returns the error that says what is waited for, since when and until when.

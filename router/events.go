@@ -31,6 +31,8 @@ const (
 	ReasonHeld Reason = "DNSChangeHeld"
 	// ReasonPublisher: the cluster publisher warns of what it holds, or of what it sees in DNS.
 	ReasonPublisher Reason = "DNSPublisherWarning"
+	// ReasonDraining: a drain takes longer than it should, and the canary is kept meanwhile.
+	ReasonDraining Reason = "DNSDraining"
 	// ReasonReleased: a drain counts as done because an operator said so.
 	ReasonReleased Reason = "DNSDrainReleased"
 	// ReasonAnswerMalformed: the publisher's side of the ConfigMap cannot be read and counts as missing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
@@ -24,7 +25,8 @@ const (
 
 // SkipperOptions configures a [Skipper]. The zero value works.
 type SkipperOptions struct {
-	// SetOwnerRefs makes the Canary the owner of the generated Ingresses, as Flagger's -set-owner-refs does.
+	// SetOwnerRefs makes the Canary the owner of the generated Ingresses. Flagger does so with what its routers make, unless its flag
+	// -kubeconfig-service-mesh names another cluster.
 	SetOwnerRefs bool
 	// CallTimeout bounds each call of the Kubernetes API; 10 s if zero.
 	CallTimeout time.Duration
@@ -217,7 +219,7 @@ func readApex(apex *networkingv1.Ingress, names services, strategy strategy) (vi
 
 // SetRoutes sets the weights, and returns nil when Skipper has them: at once, or, when a Service is left with no requests,
 // after the time to settle, since Flagger then scales it down. Repeating it writes nothing. Setting 100/0 works however wrong
-// the configuration has become.
+// the configuration has become, if spec.ingressRef is gone, too.
 func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
 	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
 	if err := checkRoutes(canary, asked); err != nil {
@@ -227,7 +229,12 @@ func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryW
 		return err
 	}
 	if err := checkIngressRef(canary); err != nil {
-		return err
+		if !asked.drained() {
+			return err
+		}
+		if canary, err = s.begun(canary); err != nil {
+			return err
+		}
 	}
 	strategy, err := newStrategy(canary)
 	if err != nil && !asked.drained() {
@@ -334,7 +341,7 @@ func (s *Skipper) logRoutes(canary *flaggerv1.Canary, r routes) {
 // forPromotion). They stand in the canary Ingress; when that has been deleted, those with which
 // Reconcile will make it again are returned.
 func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
-	if err := checkIngressRef(canary); err != nil {
+	if canary, err = s.begun(canary); err != nil {
 		return 0, 0, false, err
 	}
 	names := serviceNames(canary)
@@ -368,8 +375,12 @@ func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
 
 // deleteAll deletes the generated Ingresses. The canary Ingress goes last, because it knows the others.
 func (s *Skipper) deleteAll(canary *flaggerv1.Canary) error {
-	if err := checkIngressRef(canary); err != nil {
-		return nil //nolint:nilerr // nothing can have been made
+	if checkIngressRef(canary) != nil { // somebody removed it, so the canary Ingress is known by its label alone
+		siblings, err := s.list(canary.Namespace)
+		if err != nil {
+			return err
+		}
+		return s.deleteLeftovers(canary, siblings, nil)
 	}
 	names := serviceNames(canary)
 	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
@@ -408,20 +419,22 @@ func (s *Skipper) settle(canary *flaggerv1.Canary, r routes, wait time.Duration)
 // sleep waits for Skipper.
 func (s *Skipper) sleep(canary *flaggerv1.Canary, wait time.Duration, on string) error {
 	s.logFor(canary).Infow("waiting for skipper to settle", "seconds", wait.Seconds())
-	if err := s.pause(wait); err != nil {
+	if err := sleep(s.base, s.opts.Clock, wait); err != nil {
 		return fmt.Errorf("canary %s/%s: waiting %s for skipper to settle %s: %w", canary.Namespace, canary.Name, wait, on, err)
 	}
 	return nil
 }
 
-// pause returns an error if the router ends meanwhile.
-func (s *Skipper) pause(d time.Duration) error {
+// sleep returns an error if the router ends meanwhile.
+func sleep(base context.Context, c clock.Clock, d time.Duration) error {
 	select {
-	case <-s.opts.Clock.After(d):
-		return nil
-	case <-s.base.Done():
-		return fmt.Errorf("the router ends: %w", s.base.Err())
+	case <-c.After(d):
+	case <-base.Done():
 	}
+	if err := base.Err(); err != nil {
+		return fmt.Errorf("the router ends: %w", err)
+	}
+	return nil
 }
 
 func (s *Skipper) logFor(canary *flaggerv1.Canary) *zap.SugaredLogger {
@@ -438,11 +451,46 @@ func beingDeleted(canary *flaggerv1.Canary) bool {
 		canary.Status.Phase == flaggerv1.CanaryPhaseTerminating || canary.Status.Phase == flaggerv1.CanaryPhaseTerminated
 }
 
+var errNoIngressRef = errors.New("spec.ingressRef.name is empty: name the Ingress whose traffic is to be split")
+
 func checkIngressRef(canary *flaggerv1.Canary) error {
 	if canary.Spec.IngressRef == nil || canary.Spec.IngressRef.Name == "" {
-		return fmt.Errorf("canary %s/%s: spec.ingressRef.name is empty: name the Ingress whose traffic is to be split", canary.Namespace, canary.Name)
+		return fmt.Errorf("canary %s/%s: %w", canary.Namespace, canary.Name, errNoIngressRef)
 	}
 	return nil
+}
+
+// begun returns the Canary as it was begun: if it names no Ingress any more, with the one whose generated Ingresses there are, because those must
+// be drained and removed all the same. If there are none, the error wraps errNoIngressRef.
+func (s *Skipper) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error) {
+	missing := checkIngressRef(canary)
+	if missing == nil {
+		return canary, nil
+	}
+	siblings, err := s.list(canary.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, ingress := range siblings {
+		apex, ok := strings.CutSuffix(ingress.Name, canaryIngressName(""))
+		if ok && ingress.Labels[canaryLabel] == labelValue(canary.Name) && checkOwner(&ingress, canary, serviceNames(canary)) == nil {
+			return withIngressRef(canary, apex), nil
+		}
+	}
+	return nil, missing
+}
+
+// splits tells whether requests are split here: the canary Ingress stands.
+func (s *Skipper) splits(canary *flaggerv1.Canary) bool {
+	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
+	return err == nil && main != nil && checkOwner(main, canary, serviceNames(canary)) == nil
+}
+
+// withIngressRef returns a copy of the Canary that names an Ingress.
+func withIngressRef(canary *flaggerv1.Canary, name string) *flaggerv1.Canary {
+	canary = canary.DeepCopy()
+	canary.Spec.IngressRef = &flaggerv1.LocalObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: name}
+	return canary
 }
 
 func checkRoutes(canary *flaggerv1.Canary, r routes) error {

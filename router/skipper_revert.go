@@ -141,7 +141,7 @@ func (s *Skipper) giveWay(canary *flaggerv1.Canary) error {
 		if tick, _ := s.ticks.get(canary); !tick.Equal(last) {
 			return nil
 		}
-		if err := s.pause(tickDelay / 20); err != nil {
+		if err := sleep(s.base, s.opts.Clock, tickDelay/20); err != nil {
 			return fmt.Errorf("canary %s/%s: waiting for flagger's next tick: %w", canary.Namespace, canary.Name, err)
 		}
 	}

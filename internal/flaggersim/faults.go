@@ -1,6 +1,7 @@
 package flaggersim
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -34,6 +35,9 @@ func (f Fault) String() string {
 
 // Process is the life of one process: it counts the writes of its clients, lets one of them go wrong, and may die.
 type Process struct {
+	life context.Context //nolint:containedctx // it is what the process runs in
+	kill context.CancelFunc
+
 	mu     sync.Mutex // guards the following
 	writes int
 	reads  int
@@ -44,7 +48,13 @@ type Process struct {
 }
 
 // NewProcess returns a process whose at-th write meets a fault.
-func NewProcess(at int, fault Fault) *Process { return &Process{at: at, fault: fault} }
+func NewProcess(at int, fault Fault) *Process {
+	life, kill := context.WithCancel(context.Background())
+	return &Process{life: life, kill: kill, at: at, fault: fault}
+}
+
+// Context ends when the process is killed: what it waits for ends with it.
+func (p *Process) Context() context.Context { return p.life }
 
 // Dead tells whether the process was killed.
 func (p *Process) Dead() bool {
@@ -100,7 +110,10 @@ func (p *Process) next() (Fault, error) {
 	if p.at != p.writes {
 		return NoFault, nil
 	}
-	p.dead = p.fault == KillBefore || p.fault == KillAfter
+	if p.fault == KillBefore || p.fault == KillAfter {
+		p.dead = true
+		p.kill()
+	}
 	return p.fault, nil
 }
 

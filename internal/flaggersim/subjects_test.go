@@ -40,7 +40,7 @@ func TestSkipper(t *testing.T) {
 			t.Helper()
 			w := newWorld(t, names)
 			w.Start = func(p *flaggersim.Process) func() router.Interface {
-				r := router.NewSkipper(t.Context(), p.Client(w.Kube), nil, router.SkipperOptions{Clock: w.Clock})
+				r := router.NewSkipper(p.Context(), p.Client(w.Kube), nil, router.SkipperOptions{Clock: w.Clock})
 				return func() router.Interface { return r }
 			}
 			watchProxy(t, w, names)
@@ -57,7 +57,9 @@ func TestDNSWeightedShared(t *testing.T) {
 			flaggersim.Run(t, flaggersim.Subject{
 				Made: []func(string) metav1.Object{foreignIngress, foreignConfigMap},
 				Canary: func(name string) *flaggerv1.Canary {
-					return newCanary(name, map[string]string{router.ExposureAnnotation: "50"})
+					c := newCanary(name, map[string]string{router.ExposureAnnotation: "50"})
+					c.Spec.RevertOnDeletion = true
+					return c
 				},
 				NewWorld: func(t *testing.T, names ...string) *flaggersim.World {
 					t.Helper()
@@ -197,7 +199,7 @@ func dnsWorld(t *testing.T, w *flaggersim.World, names []string, controller bool
 		if !controller {
 			local = publisher(p)
 		}
-		r := router.NewDNSWeighted(t.Context(), kube, local, nil, router.DNSWeightedOptions{Clock: w.Clock})
+		r := router.NewDNSWeighted(p.Context(), kube, local, nil, router.DNSWeightedOptions{Clock: w.Clock})
 		return func() router.Interface { return r }
 	}
 	return backend

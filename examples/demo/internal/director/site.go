@@ -151,7 +151,7 @@ func (s *site) canary() *flaggerv1.Canary {
 			TargetRef:        flaggerv1.LocalObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app},
 			IngressRef:       &flaggerv1.LocalObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: app},
 			Service:          flaggerv1.CanaryService{Port: world.ServicePort},
-			RevertOnDeletion: s.opts.Mode == Split,
+			RevertOnDeletion: s.opts.Mode == Split || s.opts.Exposure < 100,
 			Analysis:         &flaggerv1.CanaryAnalysis{Interval: "10s", Threshold: failedChecksMax, StepWeights: s.opts.Steps},
 		},
 	}
