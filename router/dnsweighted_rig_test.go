@@ -41,7 +41,7 @@ type rig struct {
 	canary     *flaggerv1.Canary
 	registry   *prometheus.Registry
 	controller bool            // the publisher runs in another process
-	base       context.Context //nolint:containedctx // ends what the routers wait for
+	base       context.Context // ends what the routers wait for
 	stop       func()
 }
 
