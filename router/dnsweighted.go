@@ -221,13 +221,15 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	return err
 }
 
-// tookLong tells whether Flagger may make up at once for a tick: the call waited, or webhooks before it took most of the interval.
+// tookLong tells whether Flagger may make up at once for a tick: the call, or the webhooks before it, took so much of the interval that the next tick may have been
+// due meanwhile, also if this one was late itself.
 func (r *DNSWeighted) tookLong(canary *flaggerv1.Canary, called time.Time) bool {
-	if r.opts.Clock.Since(called) >= r.opts.PollInterval {
+	interval := canary.GetAnalysisInterval()
+	if r.opts.Clock.Since(called) >= interval/4 {
 		return true
 	}
 	tick, ok := r.skipper.ticks.get(canary)
-	return ok && r.opts.Clock.Since(tick) > canary.GetAnalysisInterval()-leastAnalysis(canary)
+	return ok && r.opts.Clock.Since(tick) > interval-leastAnalysis(canary)
 }
 
 // leastAnalysis is how long a step must have been effective before it is judged.

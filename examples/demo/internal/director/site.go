@@ -152,7 +152,7 @@ func (s *site) canary() *flaggerv1.Canary {
 			IngressRef:       &flaggerv1.LocalObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: app},
 			Service:          flaggerv1.CanaryService{Port: world.ServicePort},
 			RevertOnDeletion: s.opts.Mode == Split || s.opts.Exposure < 100,
-			Analysis:         &flaggerv1.CanaryAnalysis{Interval: "10s", Threshold: failedChecksMax, StepWeights: s.opts.Steps},
+			Analysis:         &flaggerv1.CanaryAnalysis{Interval: "1m", Threshold: failedChecksMax, StepWeights: s.opts.Steps},
 		},
 	}
 	if s.opts.Mode == Split {
