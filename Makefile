@@ -22,8 +22,9 @@ DYNOXIDE_SHA256 := be909b7910d3fb552e85db10ef3c8ebae4bd35fee0f26dffdb6dfa5cc6564
 LENGTH ?= 10m
 SEED ?= 1
 DEMO ?=
-# README shows what the demo draws without flags.
-SVG ?= $(CURDIR)/$(if $(strip $(DEMO)),build,docs)/demo.svg
+SVG ?= build/demo.svg
+# That of the machine unless it is given, such as linux/arm64.
+PLATFORM ?=
 FUZZTIME ?= 20s
 LINT := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 
@@ -32,9 +33,13 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## shift real traffic between two clusters and two versions and draw docs/demo.svg; DEMO="-fail" passes flags and draws build/demo.svg
-	@mkdir -p $(dir $(SVG))
-	cd examples && go run ./demo -svg $(SVG) $(DEMO)
+demo: ## shift real traffic between two clusters and two versions and draw build/demo.svg; DEMO="-fail" passes flags
+	@mkdir -p "$(dir $(abspath $(SVG)))"
+	cd examples && go run ./demo -svg "$(abspath $(SVG))" $(DEMO)
+
+.PHONY: demo-picture
+demo-picture: ## the same without flags, and draw docs/demo.svg, which README shows
+	$(MAKE) demo SVG=docs/demo.svg DEMO=
 
 .PHONY: test
 test: ## unit, golden, conformance and real-Skipper tests of every module
@@ -50,7 +55,7 @@ e2e: e2e-programs ## real Flagger, kube-apiserver, Skipper and external-dns; E2E
 	$(E2E_TEST) -timeout 40m $(E2E) .
 
 .PHONY: e2e-chaos
-e2e-chaos: e2e-programs ## trouble in a random order for LENGTH (10m), which follows from SEED (1)
+e2e-chaos: e2e-programs ## trouble in a random order for LENGTH (10m), which follows from SEED (1), and up to 10 min more to come to an end
 	$(E2E_TEST) -timeout 0 -v -run TestChaos -chaos $(LENGTH) -chaos-seed $(SEED) .
 
 .PHONY: e2e-figures
@@ -104,8 +109,8 @@ bench: ## Flagger's own Skipper router and ours side by side, and the planning o
 	cd examples && go test -run '^$$' -bench . -benchmem ./bench
 
 .PHONY: flagger
-flagger: ## build bin/flagger: Flagger, unmodified but for the providers skipper and dns-weighted
-	cd examples/flagger && go run . -o $(CURDIR)/bin/flagger
+flagger: ## build bin/flagger, static: Flagger, unmodified but for the providers skipper and dns-weighted; PLATFORM=linux/arm64 for another machine
+	cd examples/flagger && go run . -o $(CURDIR)/bin/flagger $(addprefix -platform ,$(PLATFORM))
 
 .PHONY: fmt
 fmt: ## format every Go file

@@ -48,8 +48,8 @@ type Factory struct {
 // variables that [Variables] lists, once, starts no goroutine, and makes no call before a router is used. What is wrong with the
 // configuration is the error of every call of the routers that it concerns, so that Flagger shows it on each Canary.
 //
-// config and kube are those of the cluster in which Flagger runs; setOwnerRefs is Flagger's flag -set-owner-refs. The metrics go to
-// Prometheus' default registerer, which Flagger serves.
+// config and kube are those of the cluster in which Flagger runs; setOwnerRefs is the field of that name in Flagger's own factory, true
+// unless its flag -kubeconfig-service-mesh names another cluster. The metrics go to Prometheus' default registerer, which Flagger serves.
 func For(config *rest.Config, kube kubernetes.Interface, log *zap.SugaredLogger, setOwnerRefs bool) *Factory {
 	factories.Lock()
 	defer factories.Unlock()

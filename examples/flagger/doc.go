@@ -3,7 +3,9 @@
 // copy of two of its files, and what comes out is Flagger with all its flags and all its other providers.
 //
 //	go run . -o flagger
+//	go run . -o flagger -platform linux/arm64
 //
-// The insertion is made by the shape of the code, not by line numbers, and fails with an error that says what it looked for when
-// another version of Flagger has another shape.
+// The insertion is made by the shape of the code, not by line numbers. It takes that of the version in go.mod only, and fails with an error that
+// says what it expected and what it found when another version of Flagger has another shape: lines that are not asked would be worse.
+// The binary is static, and the Dockerfile puts it into an image.
 package main

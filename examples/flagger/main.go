@@ -12,7 +12,9 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 )
 
 // upstream is the module path of Flagger. A fork must keep it, or its Canary is another type than the one that the routers know.
@@ -20,10 +22,11 @@ const upstream = "github.com/fluxcd/flagger"
 
 func main() {
 	output := flag.String("o", "flagger", "the binary to `write`; a folder beside it keeps the sources that it was built from")
+	platform := flag.String("platform", runtime.GOOS+"/"+runtime.GOARCH, "`system/architecture` that the binary is for")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *output); err != nil {
+	if err := run(ctx, *output, *platform); err != nil {
 		fmt.Fprintln(os.Stderr, "flagger:", err)
 		stop()
 		os.Exit(1)
@@ -31,30 +34,43 @@ func main() {
 }
 
 // run builds the binary. The working directory is that of the module whose go.mod names Flagger.
-func run(ctx context.Context, output string) error {
+func run(ctx context.Context, output, platform string) error {
 	output, err := filepath.Abs(output)
 	if err != nil {
 		return fmt.Errorf("path of the binary: %w", err)
+	}
+	sources := output + ".src"
+	build, err := building(ctx, sources+".mod", output, platform)
+	if err != nil {
+		return err
 	}
 	module, err := find(ctx)
 	if err != nil {
 		return err
 	}
-	sources := output + ".src"
 	if err := module.fork(sources); err != nil {
 		return fmt.Errorf("flagger %s: %w", module.Version, err)
 	}
-	modfile, err := replacing(sources)
-	if err != nil {
+	if err := replacing(sources); err != nil {
 		return err
 	}
-	revision := "-X " + upstream + "/pkg/version.REVISION=penstock"                                                                    // what -version and the log say
-	build := exec.CommandContext(ctx, "go", "build", "-modfile", modfile, "-ldflags", revision, "-o", output, upstream+"/cmd/flagger") //nolint:gosec // paths that the caller chose
-	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build flagger %s in %s: %w", module.Version, sources, err)
 	}
 	return nil
+}
+
+// building returns the command that builds the binary, statically, so that an image needs no C library.
+func building(ctx context.Context, modfile, output, platform string) (*exec.Cmd, error) {
+	system, architecture, found := strings.Cut(platform, "/")
+	if !found || system == "" || architecture == "" || strings.Contains(architecture, "/") {
+		return nil, fmt.Errorf("platform %q is not of the form system/architecture, such as linux/arm64", platform)
+	}
+	revision := "-X " + upstream + "/pkg/version.REVISION=penstock"                                                                    // what -version and the log say
+	build := exec.CommandContext(ctx, "go", "build", "-modfile", modfile, "-ldflags", revision, "-o", output, upstream+"/cmd/flagger") //nolint:gosec // paths that the caller chose
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+architecture)
+	build.Stdout, build.Stderr = os.Stdout, os.Stderr
+	return build, nil
 }
 
 // module is Flagger as it lies in the module cache.
@@ -108,6 +124,8 @@ func (m module) fork(dir string) error {
 				if content, err = patch(content); err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
+			} else if err := elsewhere(name, content); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
 			}
 			written = append(written, name)
 			return keep(sources, name, content)
@@ -158,23 +176,23 @@ func sweep(root *os.Root, written []string) error {
 	return nil
 }
 
-// replacing returns a go.mod that is that of the working directory with the copy in Flagger's place. The go.sum beside it is the same,
-// because the copy needs no other modules; go.mod has Flagger's command as a tool, so go.sum has all of them.
-func replacing(sources string) (modfile string, err error) {
+// replacing writes, beside the sources, a go.mod that is that of the working directory with the sources in Flagger's place. The go.sum beside
+// it is the same, because the copy needs no other modules; go.mod has Flagger's command as a tool, so go.sum has all of them.
+func replacing(sources string) error {
 	beside, err := os.OpenRoot(filepath.Dir(sources))
 	if err != nil {
-		return "", fmt.Errorf("open the folder of the binary: %w", err)
+		return fmt.Errorf("open the folder of the binary: %w", err)
 	}
 	defer func() { _ = beside.Close() }() // nothing is written through it then
 	module := os.DirFS(".")
 	for suffix, more := range map[string]string{".mod": fmt.Sprintf("\nreplace %s => %s\n", upstream, sources), ".sum": ""} {
 		content, err := fs.ReadFile(module, "go"+suffix)
 		if err != nil {
-			return "", fmt.Errorf("read the module's own files: %w", err)
+			return fmt.Errorf("read the module's own files: %w", err)
 		}
 		if err := keep(beside, filepath.Base(sources)+suffix, append(content, more...)); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return sources + ".mod", nil
+	return nil
 }

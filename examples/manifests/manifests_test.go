@@ -34,6 +34,7 @@ type object interface{ metav1.Object }
 // kinds maps "apiVersion kind" to a new object of it.
 var kinds = map[string]func() object{
 	"flagger.app/v1beta1 Canary":                      func() object { return &flaggerv1.Canary{} },
+	"flagger.app/v1beta1 MetricTemplate":              func() object { return &flaggerv1.MetricTemplate{} },
 	"networking.k8s.io/v1 Ingress":                    func() object { return &networkingv1.Ingress{} },
 	"networking.k8s.io/v1 NetworkPolicy":              func() object { return &networkingv1.NetworkPolicy{} },
 	"rbac.authorization.k8s.io/v1 ClusterRole":        func() object { return &rbacv1.ClusterRole{} },
