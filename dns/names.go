@@ -87,3 +87,12 @@ func InnerName(cluster, host string) (string, error) { return Below(cluster, can
 
 // addressesName returns the name of the simple records that hold the several addresses of one load balancer.
 func addressesName(cluster, host string) (string, error) { return Below(cluster, addressesLabel, host) }
+
+// namesOf returns the names below a host that records of a cluster can have: of the inner set, and of the addresses.
+func namesOf(cluster, host string) (inner, addresses string, err error) {
+	if inner, err = InnerName(cluster, host); err != nil {
+		return "", "", err
+	}
+	addresses, err = addressesName(cluster, host)
+	return inner, addresses, err
+}

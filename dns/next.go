@@ -1,8 +1,6 @@
 package dns
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,8 +45,10 @@ type world struct {
 	weightErr error
 	// unready is why nobody can serve a host, or why that is not known.
 	unready map[string]error
-	// others is why a host may not be published here: it belongs to another Ingress. shared names hosts that any other serves too.
+	// others is why a host may not be published here for the first time: it belongs to another Ingress. beside is what to say of a host that is
+	// published here and that an older Ingress has too. shared names hosts that any other serves too.
 	others    map[string]error
+	beside    map[string]string
 	shared    map[string]error
 	wishes    []*wish
 	published []Record
@@ -74,13 +74,9 @@ func (w *world) steps() []*step {
 	steps := make([]*step, 0, len(w.hosts))
 	for _, host := range w.hosts {
 		s := &step{host: host, wish: w.wishFor(host)}
-		innerName, err := InnerName(w.cluster, host)
-		if err != nil {
-			s.err = err
-		}
-		below, err := addressesName(w.cluster, host)
-		if err != nil {
-			s.err = err
+		innerName, addresses, err := namesOf(w.cluster, host)
+		if s.err = err; err == nil {
+			s.err = w.others[host]
 		}
 		for _, r := range w.published {
 			switch r.Name {
@@ -89,7 +85,7 @@ func (w *world) steps() []*step {
 			case innerName:
 				s.inner = append(s.inner, r)
 				s.below = append(s.below, r)
-			case below:
+			case addresses:
 				s.below = append(s.below, r)
 			}
 		}
@@ -98,9 +94,6 @@ func (w *world) steps() []*step {
 			s.stage = atInner
 		case len(s.inner) > 0:
 			s.stage = prepared
-		}
-		if s.err == nil {
-			s.err = w.others[host]
 		}
 		w.moveFreely(s)
 		steps = append(steps, s)
@@ -155,6 +148,7 @@ func advance(steps []*step, inSync, effective bool) bool {
 func (w *world) records(steps []*step) []Record {
 	var all []Record
 	for _, s := range steps {
+		s.warning = w.beside[s.host]
 		if s.err == nil {
 			records, err := w.hostRecords(s)
 			if err == nil {
@@ -257,7 +251,7 @@ func (w *world) recordWeight(s *step) (int, error) {
 	if len(s.own) == 0 {
 		return 0, err
 	}
-	s.warning = err.Error() + ": the published weight stays"
+	s.warning = join(s.warning, err.Error()+": the published weight stays")
 	return s.own[0].Weight, nil
 }
 
@@ -317,107 +311,6 @@ func published(records, below []Record, identifier string) Target {
 	return t
 }
 
-// memory is what is known about the way of one plan to resolvers. It is kept in the Canaries' ConfigMaps and in the process.
-type memory struct {
-	plan        string
-	change      string
-	inSyncSince time.Time
-	ttl         time.Duration // the largest of the answers that the plan, or one before it that was never in sync, replaced
-	notBefore   time.Time     // when the plans before are effective
-}
-
-func (m memory) effectiveAt() time.Time {
-	if m.inSyncSince.IsZero() {
-		return time.Time{}
-	}
-	at := m.inSyncSince.Add(m.ttl)
-	if m.notBefore.After(at) {
-		return m.notBefore
-	}
-	return at
-}
-
-func (m memory) effective(now time.Time) bool {
-	return !m.inSyncSince.IsZero() && !now.Before(m.effectiveAt())
-}
-
-// follow returns the memory for the plan that comes after m. When it is not known what m stands for, the answers of any record
-// that may have been published are counted.
-func (m memory) follow(from, to []Record, countWeights bool, opts PublisherOptions) memory {
-	plan := planHash(to)
-	if m.plan == plan {
-		return m
-	}
-	next := memory{plan: plan, ttl: replacedTTL(from, to, countWeights), notBefore: m.notBefore}
-	switch {
-	case m.plan != planHash(from):
-		if m.plan != "" || slices.ContainsFunc(from, func(r Record) bool { return r.SetIdentifier == Primary || r.SetIdentifier == Canary }) {
-			next.ttl = max(next.ttl, DefaultTTL, opts.HostTTL, opts.InnerTTL)
-		}
-		if at := m.effectiveAt(); at.After(next.notBefore) {
-			next.notBefore = at
-		}
-	case m.inSyncSince.IsZero():
-		next.ttl = max(next.ttl, m.ttl)
-	default:
-		next.notBefore = m.effectiveAt()
-	}
-	return next
-}
-
-// planHash identifies a list of records.
-func planHash(records []Record) string {
-	h := sha256.New()
-	for _, r := range records {
-		_, _ = fmt.Fprintf(h, "%q %q %q %d %q %d %t %t %q\n", r.Name, r.Type, r.SetIdentifier, r.Weight, r.Targets, r.TTL, r.Alias, r.EvaluateTargetHealth, r.HealthCheckID) // a hash takes everything
-	}
-	return hex.EncodeToString(h.Sum(nil)[:10])
-}
-
-// replacedTTL returns the largest TTL under which a resolver may hold an answer that to does not give any more. A changed weight
-// counts within inner sets, and for hosts if countWeights is set: the shares between clusters do not concern a canary that is
-// split below them.
-func replacedTTL(from, to []Record, countWeights bool) time.Duration {
-	var ttl time.Duration
-	for _, change := range Diff(from, to) {
-		if change.From == nil {
-			continue
-		}
-		old := *change.From
-		if change.To != nil && !countWeights && old.SetIdentifier != Primary && old.SetIdentifier != Canary {
-			same := old
-			same.Weight, same.HealthCheckID = change.To.Weight, change.To.HealthCheckID
-			if same.Equal(*change.To) {
-				continue
-			}
-		}
-		ttl = max(ttl, servedTTL(old, from))
-	}
-	return ttl
-}
-
-// servedTTL is the TTL of the answers that a record gives: for an alias, that of what it points at.
-func servedTTL(r Record, all []Record) time.Duration {
-	if r.Alias {
-		var ttl time.Duration
-		for _, t := range all {
-			if t.Name == r.Targets[0] && !t.Alias {
-				ttl = max(ttl, servedTTL(t, all))
-			}
-		}
-		return ttl
-	}
-	if r.Type == CNAME && len(r.Targets) == 1 {
-		if _, elb := LoadBalancerZone(r.Targets[0]); elb {
-			return LoadBalancerTTL
-		}
-	}
-	if r.TTL == 0 {
-		return DefaultTTL
-	}
-	return r.TTL
-}
-
 // answer returns what is observed of a wish.
 func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.Observed {
 	o := state.Observed{
@@ -425,15 +318,14 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		Assumed: st.Assumed, Warning: st.Warning,
 	}
 	if !m.inSyncSince.IsZero() {
-		since, at := m.inSyncSince, m.effectiveAt()
+		since, at := m.inSyncSince.UTC(), m.effectiveAt().UTC() // the same text wherever it is read and written again
 		o.InSyncSince, o.EffectiveAt = &since, &at
 	}
 	if !m.notBefore.IsZero() {
-		at := m.notBefore
+		at := m.notBefore.UTC()
 		o.NotBefore = &at
 	}
-	// Once the hosts point at the inner set, what keeps a new canary from starting must not keep this one from ending.
-	refused := w.err != nil && (!w.attach() || !w.all(steps, atInner))
+	refused := w.refused(steps)
 	err, done := st.Err, st.Err == nil && !refused
 	if refused {
 		err = errors.Join(w.err, err)
@@ -451,10 +343,12 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 			continue
 		}
 		o.Attached = o.Attached || s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach())
-		if w.attach() {
-			done = done && s.stage == atInner
-		} else {
+		switch {
+		case !w.attach():
 			done = done && s.stage == direct
+		case w.err != nil && w.desired.Weights.Canary == 0: // a host that may not point at the inner set leads nobody to the canary
+		default:
+			done = done && s.stage == atInner
 		}
 	}
 	if err != nil {
@@ -468,9 +362,18 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 	return o
 }
 
-// all tells whether every host of the wish is at a stage.
-func (w *wish) all(steps []*step, at stage) bool {
-	return !slices.ContainsFunc(steps, func(s *step) bool { return slices.Contains(w.hosts, s.host) && s.stage != at })
+// refused tells whether what is wrong keeps from being done what is desired. What keeps a canary from getting traffic must not keep one from ending: one that
+// wants none, whose hosts are to point elsewhere, or whose hosts all point at the inner set already.
+func (w *wish) refused(steps []*step) bool {
+	switch {
+	case w.err == nil:
+		return false
+	case !w.attach():
+		return w.desired.Mode == state.Shared
+	case w.desired.Weights.Canary == 0:
+		return false
+	}
+	return len(w.hosts) == 0 || slices.ContainsFunc(steps, func(s *step) bool { return slices.Contains(w.hosts, s.host) && s.stage != atInner })
 }
 
 func (w *wish) pending(done bool, m memory, st Status) string {

@@ -199,7 +199,7 @@ func (p *Publisher) lock(ingresses []types.NamespacedName) (unlock func()) {
 
 // read collects what the step of an Ingress is decided from. It returns nil for an Ingress that is not published for itself.
 func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, error) {
-	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, shared: map[string]error{}, unready: map[string]error{}}
+	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, beside: map[string]string{}, shared: map[string]error{}, unready: map[string]error{}}
 	j := &job{name: name, world: w, configMaps: map[string]*corev1.ConfigMap{}}
 	var err error
 	w.ingress, err = p.source.Ingress(ctx, name)
@@ -223,9 +223,6 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 	if w.hosts, hostErr = HostsOf(w.ingress, ""); hostErr != nil {
 		p.log.Warnw("hosts left out", "ingress", name.String(), "reason", hostErr.Error())
 	}
-	if err := p.readOthers(ctx, w); err != nil {
-		return nil, err
-	}
 	w.weight, w.weightErr = p.weight.ClusterWeight(ctx)
 	if p.opts.HealthCheck != nil {
 		w.opts.HealthCheckID = p.opts.HealthCheck()
@@ -235,6 +232,9 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 	}
 	if w.published, err = p.backend.Published(ctx, p.cluster, name, w.hosts); err != nil {
 		return nil, fmt.Errorf("read what is published for ingress %s: %w", name, err)
+	}
+	if err := p.readOthers(ctx, w); err != nil {
+		return nil, err
 	}
 	j.memory = p.recall(name, w)
 	j.steps = w.steps()
@@ -319,69 +319,6 @@ func checkOverlap(wishes []*wish) {
 	}
 }
 
-// readOthers finds the hosts that other Ingresses serve too: the oldest one publishes a host, and a host that is served twice cannot be split.
-func (p *Publisher) readOthers(ctx context.Context, w *world) error {
-	for _, host := range w.hosts {
-		serving, err := p.source.Serving(ctx, host)
-		if err != nil {
-			return err
-		}
-		for _, other := range serving {
-			if other.Namespace == w.ingress.Namespace && (other.Name == w.ingress.Name || w.isPrepared(other.Name)) || Generated(other) {
-				continue
-			}
-			w.shared[host] = fmt.Errorf("host %q is served by ingress %s/%s too: DNS would take its traffic along; give the Canary a host of its own",
-				host, other.Namespace, other.Name)
-			if older(other, w.ingress) {
-				w.others[host] = fmt.Errorf("host %q is published for ingress %s/%s, which is older: remove it from one of the two", host, other.Namespace, other.Name)
-			}
-		}
-	}
-	return nil
-}
-
-func (w *world) isPrepared(name string) bool {
-	return slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.CanaryIngress == name })
-}
-
-func older(a, b *networkingv1.Ingress) bool {
-	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
-	}
-	return a.CreationTimestamp.Before(&b.CreationTimestamp)
-}
-
-// recall returns what is remembered of the published records, in this process or in a ConfigMap.
-func (p *Publisher) recall(name types.NamespacedName, w *world) memory {
-	p.mu.Lock()
-	candidates := []memory{p.memory[name]}
-	p.mu.Unlock()
-	for _, wish := range w.wishes {
-		o := wish.observed
-		m := memory{plan: o.Plan, change: o.Change, ttl: time.Duration(o.TTLSeconds) * time.Second}
-		if o.InSyncSince != nil {
-			m.inSyncSince = *o.InSyncSince
-		}
-		if o.NotBefore != nil {
-			m.notBefore = *o.NotBefore
-		}
-		candidates = append(candidates, m)
-	}
-	plan := planHash(w.published)
-	var unknown memory
-	for _, m := range candidates {
-		if m.plan == plan {
-			return m
-		}
-		for _, at := range []time.Time{m.notBefore, m.effectiveAt()} {
-			if at.After(unknown.notBefore) {
-				unknown.notBefore = at
-			}
-		}
-	}
-	return unknown
-}
-
 // publish hands the records of the jobs, with their hosts where they are now, to the backend, and notes how far they are.
 //
 // An error that concerns all is in each job's status too, so that every Canary is told.
@@ -444,16 +381,6 @@ func (w *world) prove(steps []*step) bool {
 			waiting := wish.observed.Generation != wish.desired.Generation || !wish.observed.Effective
 			return waiting && (wish.attach() || wish.desired.Exposure > 0)
 		})
-}
-
-func (p *Publisher) remember(j *job) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(j.records) == 0 && j.status.InSync {
-		delete(p.memory, j.name)
-		return
-	}
-	p.memory[j.name] = j.memory
 }
 
 // answer writes what was observed into the ConfigMaps of the Canaries, where it differs from what stands there.

@@ -240,12 +240,21 @@ func (a *asker) exchange(ctx context.Context, s server, name string, kind uint16
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w from %s (%s) for %s: %w", errUnanswered, s.name, s.address, name, err)
+		return nil, fmt.Errorf("%w from %s (%s) for %s: %w", errUnanswered, s.name, s.address, name, withoutPorts(err))
 	}
 	if reply.Rcode != mdns.RcodeSuccess && reply.Rcode != mdns.RcodeNameError {
 		return nil, fmt.Errorf("%w from %s (%s) for %s: %s", errUnanswered, s.name, s.address, name, mdns.RcodeToString[reply.Rcode])
 	}
 	return reply, nil
+}
+
+// withoutPorts is an error of the network without the addresses of its connection: our own port is another one each time, and people are told anew of what
+// reads differently.
+func withoutPorts(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	return err
 }
 
 // query is exchange with one who must know.

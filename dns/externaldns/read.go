@@ -81,9 +81,17 @@ func isOurs(object *unstructured.Unstructured) bool {
 	return object.GetLabels()[ManagedByLabel] == managedBy
 }
 
-// belongs tells whether an object that get returned holds the records of a cluster.
+// belongs tells whether an object that get returned holds the records of a cluster. An earlier traffic controller that was gone back to for a while has
+// emptied the annotations and left the label: then the records say whose they are.
 func belongs(object *unstructured.Unstructured, cluster string) bool {
-	return !isOurs(object) || object.GetAnnotations()[ClusterAnnotation] == cluster
+	said, found := object.GetAnnotations()[ClusterAnnotation]
+	return !isOurs(object) || said == cluster || !found && holdsOnly(object, cluster)
+}
+
+// holdsOnly tells whether all records of an object have a cluster's set identifier.
+func holdsOnly(object *unstructured.Unstructured, cluster string) bool {
+	endpoints, err := endpointsOf(object)
+	return err == nil && !slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.SetIdentifier != cluster })
 }
 
 // adoptable tells whether an object is what an earlier traffic controller made for the Ingress of its name.
@@ -91,9 +99,7 @@ func adoptable(object *unstructured.Unstructured, cluster string) bool {
 	owned := slices.ContainsFunc(object.GetOwnerReferences(), func(o metav1.OwnerReference) bool {
 		return isController(o) && o.Kind == "Ingress" && o.Name == object.GetName()
 	})
-	endpoints, err := endpointsOf(object)
-	return owned && err == nil && object.GetLabels()[ManagedByLabel] == "" &&
-		!slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.SetIdentifier != cluster })
+	return owned && object.GetLabels()[ManagedByLabel] == "" && holdsOnly(object, cluster)
 }
 
 func isController(o metav1.OwnerReference) bool { return o.Controller != nil && *o.Controller }

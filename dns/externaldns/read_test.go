@@ -152,6 +152,30 @@ func legacy(change func(object *unstructured.Unstructured, endpoint map[string]a
 	return object
 }
 
+// Somebody went back to an earlier traffic controller for a while, which writes its records into our object, empties the annotations and leaves the label.
+func TestAnObjectThatAnEarlierControllerHadMeanwhile(t *testing.T) {
+	t.Parallel()
+	for set, known := range map[string]int{cluster: 1, "west": 0} {
+		object := legacy(func(o *unstructured.Unstructured, e map[string]any) {
+			o.SetLabels(map[string]string{externaldns.ManagedByLabel: "penstock"})
+			e["setIdentifier"] = set
+		})
+		r := newRig(t, object)
+		records, err := r.backend.Published(t.Context(), cluster, shop, nil)
+		if err != nil || len(records) != known {
+			t.Errorf("with the records of %s, known are %v (%v), want %d", set, records, err, known)
+		}
+		nothing := publication()
+		nothing.Prove = false
+		if status := r.publish(nothing); status.Err != nil {
+			t.Error(status.Err)
+		}
+		if got := r.writes(); got != known {
+			t.Errorf("with the records of %s, %d writes when the host goes, want %d", set, got, known)
+		}
+	}
+}
+
 func TestAdoption(t *testing.T) {
 	t.Parallel()
 	record := dns.Record{Name: "www.example.com", Type: dns.CNAME, SetIdentifier: cluster, Weight: 37, Targets: []string{"lb.example.net"}}

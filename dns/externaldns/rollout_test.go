@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -142,4 +143,70 @@ func readAnswer(t *testing.T, kube *fake.Clientset) state.Observed {
 		t.Fatal(err)
 	}
 	return o
+}
+
+// One DNSEndpoint alone has the host of a canary, also when an older Ingress gets it.
+func TestACanaryAndAnOlderIngress(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	kube := fake.NewClientset(newIngress("web", "app", primaryLB), newIngress("web-next", "app-canary", canaryLB))
+	publisher := func() *dns.Publisher {
+		p, err := dns.NewPublisher(cluster, dns.NewKubeSource(kube, r.clock), r.backend, dns.StaticWeight(weights.Hundred), nil, dns.PublisherOptions{Clock: r.clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := publisher()
+	until := func(d state.Desired, ingresses ...types.NamespacedName) []dns.Result {
+		t.Helper()
+		d.Mode, d.Ingress, d.Service, d.CanaryIngress = state.Split, "web", "app", "web-next"
+		writeWish(t, kube, d)
+		for range 400 {
+			results, err := p.Sync(t.Context(), ingresses...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.externalDNS(false)
+			if readAnswer(t, kube).Done(d) {
+				return results
+			}
+			r.clock.Advance(5 * time.Second)
+		}
+		t.Fatalf("generation %d is not effective: %+v", d.Generation, readAnswer(t, kube))
+		return nil
+	}
+	until(state.Desired{Generation: 1, Attached: true, Weights: state.Weights{Primary: 50, Canary: 50}}, shop)
+
+	old := newIngress("old", "old", "192.0.2.30")
+	old.Namespace, old.UID, old.CreationTimestamp = "team", "uid-old", metav1.NewTime(begin.Add(-time.Hour))
+	for _, name := range []string{"web", "web-next"} {
+		younger, err := kube.NetworkingV1().Ingresses(shop.Namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		younger.CreationTimestamp = metav1.NewTime(begin)
+		if _, err := kube.NetworkingV1().Ingresses(shop.Namespace).Update(t.Context(), younger, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kube.NetworkingV1().Ingresses("team").Create(t.Context(), old, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	p = publisher()
+	claimant := types.NamespacedName{Namespace: "team", Name: "old"}
+	for generation := int64(2); generation <= 3; generation++ {
+		results := until(state.Desired{Generation: generation, Attached: generation == 2, Weights: state.Weights{Primary: 100}}, shop, claimant)
+		if ours := results[0].Hosts[0]; ours.Err != nil || !strings.Contains(ours.Warning, "ingress team/old") {
+			t.Errorf("generation %d: %+v, want a warning of team/old", generation, ours)
+		}
+		if theirs := results[1].Hosts[0]; theirs.Err == nil || !strings.Contains(theirs.Err.Error(), "ingress shop/web already") {
+			t.Errorf("generation %d: the older one: %+v, want it refused", generation, theirs)
+		}
+	}
+	objects, err := r.kube.Resource(externaldns.Resource).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(objects.Items) != 1 || objects.Items[0].GetName() != shop.Name {
+		t.Errorf("%d dnsendpoints, error %v; want that of shop/web alone", len(objects.Items), err)
+	}
 }

@@ -143,7 +143,7 @@ func (b *Backend) check(ctx context.Context, state *progress, pub dns.Publicatio
 		state.found = time.Time{}
 		if waited := now.Sub(state.begun); waited > patience {
 			state.reason += fmt.Sprintf("; it is %s old: look whether external-dns runs with --source=crd, --provider=aws and --policy=sync, manages CNAME, A and AAAA records, "+
-				"and has the host within its --domain-filter, and into its log", waited.Round(time.Second))
+				"and has the host within its --domain-filter, and into its log", waited.Truncate(time.Minute))
 		}
 		return
 	}

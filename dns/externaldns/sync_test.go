@@ -270,6 +270,33 @@ func TestAMarkerThatNeverComesSaysWhatToLookAt(t *testing.T) {
 	r.waits(pub, "it is 4m0s old: look whether external-dns runs with --source=crd")
 }
 
+// What is waited for is told anew when there is something new, not at each check.
+func TestServersThatStaySilentAreToldInTheSameWords(t *testing.T) {
+	t.Parallel()
+	for name, silence := range map[string]func(r *rig){
+		"nobody answers": func(r *rig) { r.server.set(func(s *nameServer) { s.silent = true }) },
+		"nobody listens": func(r *rig) { r.opts.Resolvers = []string{"127.0.0.1:1"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			silence(r)
+			r.opts.QueryTimeout = 20 * time.Millisecond
+			r.restart()
+			r.publish(publication(hostRecord(50)))
+			r.clock.Advance(4 * time.Minute)
+			said := map[string]bool{}
+			for range 5 {
+				said[r.publish(publication(hostRecord(50))).Reason] = true
+				r.clock.Advance(6 * time.Second)
+			}
+			if len(said) != 1 {
+				t.Errorf("one state is told in %d ways: %v", len(said), said)
+			}
+		})
+	}
+}
+
 func TestNoCNAMEAtTheApex(t *testing.T) {
 	t.Parallel()
 	apex := func(target string) dns.Publication {
@@ -331,6 +358,50 @@ func TestWhatIsGoneIsAskedForAfterTheNextChangeToo(t *testing.T) {
 			t.Fatalf("in sync, although %v is still answered", r.server.records)
 		}
 		r.clock.Advance(5 * time.Second)
+	}
+}
+
+// What was taken for in sync because nobody asked is not proven: what should have gone is asked for after the next change.
+func TestWhatIsGoneIsAskedForAfterARestartThatTookItForGranted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish(publication(attached(90, 10)...))
+	r.externalDNS(true)
+	r.settle(publication(attached(90, 10)...))
+	r.publish(publication(attached(100, 0)...))
+	r.restart()
+	r.prior = dns.Status{}
+	unasked := publication(attached(100, 0)...)
+	unasked.Prove = false
+	if status := r.publish(unasked); !status.InSync {
+		t.Fatalf("%+v, want it taken for granted", status)
+	}
+	heavier := attached(100, 0)
+	heavier[0].Weight = 80
+	r.publish(publication(heavier...))
+	r.externalDNS(true)
+	for range 20 {
+		if r.publish(publication(heavier...)).InSync {
+			t.Fatalf("in sync, although %v is still answered", r.server.records)
+		}
+		r.clock.Advance(5 * time.Second)
+	}
+}
+
+// What is known to be gone is asked for no more.
+func TestWhatIsProvenGoneIsForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i, weight := range []int{50, 60, 0, 0} {
+		records := attached(100-weight, weight)
+		records[0].Weight = 10 + i
+		r.publish(publication(records...))
+		r.externalDNS(false)
+		r.settle(publication(records...))
+		gone := strings.Contains(r.object().GetAnnotations()[externaldns.DeletedAnnotation], "192.0.2.20")
+		if want := i == 2; gone != want {
+			t.Errorf("change %d, canary %d %%: its address is to be gone: %t, want %t", i, weight, gone, want)
+		}
 	}
 }
 
@@ -444,6 +515,24 @@ func TestWhatNobodyRemembersIsNotProven(t *testing.T) {
 	r.clock.Advance(time.Minute)
 	if status := r.publish(publication()); !status.InSync || !status.Assumed {
 		t.Errorf("%+v, want it assumed", status)
+	}
+}
+
+// That a change was begun to be waited for does not tell a new process what it was: nothing is asked, so nothing is proven.
+func TestWhatWasWithdrawnBeforeARestartIsNotProven(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	before := publication(attached(50, 50)...)
+	r.publish(before)
+	r.externalDNS(false)
+	r.settle(before)
+	r.waits(publication(), "still answers")
+	if r.prior.Change == "" {
+		t.Fatal("the change has no name")
+	}
+	r.restart()
+	for range 10 {
+		r.waits(publication(), "nobody remembers what it held")
 	}
 }
 

@@ -40,10 +40,20 @@ func (e *callError) Error() string {
 	if e.zone != nil {
 		where = fmt.Sprintf(" in hosted zone %s", e.zone)
 	}
-	return fmt.Sprintf("route 53 %s%s: %s: %s", e.operation, where, e.hint, e.err)
+	return fmt.Sprintf("route 53 %s%s: %s: %s", e.operation, where, e.hint, cause(e.err))
 }
 
 func (e *callError) Unwrap() error { return e.err }
+
+// failed returns the error of a call, and logs what its text leaves out because it differs from call to call.
+func (b *Backend) failed(operation string, zone *hostedZone, err error) error {
+	id := ""
+	if zone != nil {
+		id = zone.id
+	}
+	b.log.Infow("route 53 call failed", "operation", operation, "hosted_zone", id, "code", errorCode(err), "request_id", requestID(err), "error", err.Error())
+	return &callError{operation, zone, hint(operation, zone, err), err}
+}
 
 // call makes one call of the API. Each attempt takes a token of the request bucket. The SDK's standard retryer decides which
 // errors are worth another attempt and how long to wait, exponentially and with jitter; the waiting is on the Backend's
@@ -68,14 +78,14 @@ func call[T any](ctx context.Context, b *Backend, operation string, zone *hosted
 			retryable = notApplied(err)
 		}
 		if !retryable || ctx.Err() != nil {
-			return none, &callError{operation, zone, hint(operation, zone, err), err}
+			return none, b.failed(operation, zone, err)
 		}
 		delay, delayErr := b.retryer.RetryDelay(attempt, err)
 		if delayErr != nil {
-			return none, &callError{operation, zone, hint(operation, zone, err), errors.Join(err, delayErr)}
+			return none, b.failed(operation, zone, errors.Join(err, delayErr))
 		}
 		if b.opts.Clock.Now().Add(delay).After(until) || b.wait(bounded, delay) != nil || b.takeToken(bounded) != nil {
-			return none, &callError{operation, zone, hint(operation, zone, err), err}
+			return none, b.failed(operation, zone, err)
 		}
 	}
 }
@@ -101,7 +111,7 @@ func (b *Backend) wait(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return fmt.Errorf("%s to wait: %w", d.Round(time.Millisecond), context.DeadlineExceeded)
+		return fmt.Errorf("no time left: %w", context.DeadlineExceeded)
 	}
 	select {
 	case <-b.opts.Clock.After(d):
@@ -133,7 +143,11 @@ func busy(err error) bool {
 // notApplied reports whether a change was refused for a reason that passes, so that the same batch may be sent again.
 func notApplied(err error) bool { return throttled(err) || busy(err) }
 
+// denied reports whether the credentials may not do what was asked of Route 53.
 func denied(err error) bool {
+	if elsewhere(err) {
+		return false
+	}
 	switch errorCode(err) {
 	case "AccessDenied", "AccessDeniedException":
 		return true
@@ -141,9 +155,12 @@ func denied(err error) bool {
 	return false
 }
 
-// credentials reports whether the credentials themselves were refused.
+// credentials reports whether the credentials themselves were refused, or were not to be had.
 // https://docs.aws.amazon.com/Route53/latest/APIReference/CommonErrors.html
 func credentials(err error) bool {
+	if elsewhere(err) {
+		return answered(err) && !throttled(err)
+	}
 	switch errorCode(err) {
 	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "SignatureDoesNotMatch",
 		"MissingAuthenticationToken", "IncompleteSignature", "NotAuthorized", "OptInRequired", "RequestExpired":

@@ -37,6 +37,12 @@ type Options struct {
 	TXTSuffix              string
 	TXTWildcardReplacement string
 
+	// Origin tells the Kubernetes cluster from another one that has its name by mistake, such as the UID of its namespace kube-system. Ownership records
+	// name it, and records of another origin are not ours. Empty takes those of every origin, and leaves what ownership records name.
+	Origin string
+	// AdoptOrigin is the origin of a cluster that had the name before and is gone, whose records may be taken over; empty means none.
+	AdoptOrigin string
+
 	// Rate is the number of requests a second that all calls of the Backend share, without bursts; 4 if zero. An account has
 	// 10, and had 5 until 2026: https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/throttling-api-requests.html
 	Rate rate.Limit

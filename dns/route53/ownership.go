@@ -33,6 +33,7 @@ const (
 type owner struct {
 	cluster string
 	ingress ktypes.NamespacedName
+	origin  string // Options.Origin
 }
 
 func (o owner) String() string {
@@ -44,16 +45,21 @@ func (o owner) String() string {
 //
 //	heritage=penstock,cluster=east,ingress=shop/web,records=A/east;AAAA/east
 //
+// Behind the ingress stands ",origin=<origin>" where Options.Origin is set.
+//
 // Each entry of records is a type and a set identifier; between them stands ":<seconds>" when the dns.Record had a TTL that
 // cannot be seen in the record set. Cluster and identifiers are escaped as in a URL's query.
 type claim struct {
 	owner
+
+	// written is the origin in the text, which is another than the owner's where a Backend takes both for its own.
+	written string
 	// records are the claimed record sets, without their name, with the TTL as in wanted.
 	records map[key]time.Duration
 }
 
 func newClaim(o owner, all []wanted) claim {
-	c := claim{o, make(map[key]time.Duration, len(all))}
+	c := claim{owner: o, written: o.origin, records: make(map[key]time.Duration, len(all))}
 	for _, w := range all {
 		c.records[key{kind: w.kind, id: w.id}] = w.ttl
 	}
@@ -79,7 +85,11 @@ func (c claim) text() string {
 		entries = append(entries, entry+"/"+url.QueryEscape(k.id))
 	}
 	slices.Sort(entries)
-	return heritage + ",cluster=" + url.QueryEscape(c.cluster) + ",ingress=" + c.ingress.String() + ",records=" + strings.Join(entries, ";")
+	text := heritage + ",cluster=" + url.QueryEscape(c.cluster) + ",ingress=" + c.ingress.String()
+	if c.written != "" {
+		text += ",origin=" + url.QueryEscape(c.written)
+	}
+	return text + ",records=" + strings.Join(entries, ";")
 }
 
 var errNotOurs = errors.New("not an ownership record of Penstock")
@@ -99,6 +109,9 @@ func parseClaim(text string) (claim, error) {
 			c.cluster, err = url.QueryUnescape(value)
 		case "ingress":
 			c.ingress.Namespace, c.ingress.Name, _ = strings.Cut(value, "/")
+		case "origin":
+			c.written, err = url.QueryUnescape(value)
+			c.origin = c.written
 		case "records":
 			err = c.parseRecords(value)
 		}
@@ -178,8 +191,8 @@ func ownershipSet(at string, c claim) *types.ResourceRecordSet {
 	}
 }
 
-// readClaim reads the record sets of an ownership name; nil without error if there are none.
-func readClaim(sets []*types.ResourceRecordSet) (*claim, *types.ResourceRecordSet, error) {
+// readClaim reads the record sets of an ownership name; nil without error if there are none. A claim of one of the origins has the Backend's own.
+func readClaim(sets []*types.ResourceRecordSet, from origins) (*claim, *types.ResourceRecordSet, error) {
 	for _, set := range sets {
 		if set.Type != types.RRTypeTxt {
 			continue
@@ -194,6 +207,9 @@ func readClaim(sets []*types.ResourceRecordSet) (*claim, *types.ResourceRecordSe
 		c, err := parseClaim(text)
 		if err != nil {
 			return nil, set, err
+		}
+		if from.accept(c.origin) {
+			c.origin = from.own
 		}
 		return &c, set, nil
 	}

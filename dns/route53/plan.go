@@ -14,6 +14,7 @@ import (
 type part struct {
 	zone  *hostedZone
 	owner owner
+	from  origins
 	want  map[string][]wanted // by name
 }
 
@@ -60,13 +61,15 @@ func planName(p *part, name string, in snapshot, external externalDNS) ([]step, 
 	if err != nil {
 		return nil, err
 	}
-	held, heldSet, err := readClaim(in[at])
+	held, heldSet, err := readClaim(in[at], p.from)
 	if len(want) == 0 && (held == nil || held.owner != p.owner) {
 		return nil, nil // it is not, or no longer, the owner's, and so of no concern
 	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("name %s in hosted zone %s: its ownership record %s TXT cannot be read (%w): correct or delete it", name, p.zone, at, err)
+	case held != nil && held.cluster == p.owner.cluster && held.origin != p.owner.origin:
+		return nil, namesake(p, name, at, held)
 	case held != nil && held.owner != p.owner:
 		return nil, fmt.Errorf("name %s in hosted zone %s belongs to %s, as record %s TXT says, and not to %s: remove the host from one of them",
 			name, p.zone, held.owner, at, p.owner)
@@ -127,6 +130,9 @@ func planOwnership(o owner, at string, want []wanted, held *claim, heldSet *type
 		return []step{{writeOwnership, 0, k, deletion(heldSet)}}
 	}
 	next := newClaim(o, want)
+	if held != nil && next.written == "" {
+		next.written = held.written
+	}
 	switch {
 	case held == nil:
 		return []step{{writeOwnership, 0, k, change(types.ChangeActionCreate, ownershipSet(at, next))}}
@@ -184,7 +190,7 @@ func strangers(p *part, name string, in snapshot) bool {
 	if err != nil {
 		return false
 	}
-	held, _, err := readClaim(in[at])
+	held, _, err := readClaim(in[at], p.from)
 	return err == nil && slices.ContainsFunc(in[name], func(set *types.ResourceRecordSet) bool {
 		_, blocks := blockedBy(p.want[name], set)
 		return blocks && !held.owns(p.owner, keyOf(set))
@@ -252,7 +258,7 @@ func allZero(p *part, in snapshot) map[key]bool {
 		}
 		var held *claim
 		if at, err := ownershipName(p.zone, p.owner.cluster, name); err == nil {
-			held, _, _ = readClaim(in[at]) // what cannot be read was refused before
+			held, _, _ = readClaim(in[at], p.from) // what cannot be read was refused before
 		}
 		for _, set := range in[name] {
 			if _, ok := zero[key{name: name, kind: set.Type}]; ok && !held.owns(p.owner, keyOf(set)) && !mine[keyOf(set)] && aws.ToInt64(set.Weight) != 0 {

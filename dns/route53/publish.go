@@ -81,6 +81,7 @@ type job struct {
 	index   int
 	pub     dns.Publication
 	owner   owner
+	from    origins
 	parts   map[*hostedZone]*zonePart
 	awaited awaited
 	// told is how far awaited is, once asked.
@@ -113,7 +114,7 @@ func (b *Backend) Publish(ctx context.Context, publications ...dns.Publication) 
 		}
 		return statuses, err
 	}
-	jobs := newJobs(zones, publications)
+	jobs := newJobs(zones, publications, b.origins())
 	open := make([]*job, 0, len(jobs))
 	for _, j := range jobs {
 		if j.err == nil && !b.waits(ctx, j) {
@@ -132,13 +133,13 @@ func (b *Backend) Publish(ctx context.Context, publications ...dns.Publication) 
 }
 
 // newJobs sorts records into zones and refuses what cannot be published, each publication by itself.
-func newJobs(zones *zoneSet, publications []dns.Publication) []*job {
+func newJobs(zones *zoneSet, publications []dns.Publication, from origins) []*job {
 	type claimed struct{ cluster, name string }
 	names := map[claimed]owner{}
 	owners := map[owner]bool{}
 	jobs := make([]*job, len(publications))
 	for i, pub := range publications {
-		j := &job{index: i, pub: pub, owner: owner{pub.Cluster, pub.Ingress}, parts: map[*hostedZone]*zonePart{}}
+		j := &job{index: i, pub: pub, owner: owner{pub.Cluster, pub.Ingress, from.own}, from: from, parts: map[*hostedZone]*zonePart{}}
 		jobs[i] = j
 		switch {
 		case pub.Cluster == "" || pub.Ingress.Name == "":
@@ -206,7 +207,7 @@ func (j *job) sort(zones *zoneSet) error {
 func (j *job) part(zone *hostedZone) *zonePart {
 	p := j.parts[zone]
 	if p == nil {
-		p = &zonePart{part: part{zone: zone, owner: j.owner, want: map[string][]wanted{}}}
+		p = &zonePart{part: part{zone: zone, owner: j.owner, from: j.from, want: map[string][]wanted{}}}
 		j.parts[zone] = p
 	}
 	return p
@@ -320,7 +321,7 @@ func (b *Backend) Published(ctx context.Context, cluster string, ingress ktypes.
 	if err != nil {
 		return nil, err
 	}
-	o := owner{cluster, ingress}
+	o := owner{cluster, ingress, b.opts.Origin}
 	serves := map[*hostedZone]bool{}
 	for _, host := range hosts {
 		if zone, err := zones.find(host); err == nil { // a host outside of every zone has no records
@@ -409,7 +410,7 @@ func (b *Backend) publishedIn(ctx context.Context, zone *hostedZone, o owner) ([
 		if err != nil {
 			return nil, err
 		}
-		held, _, err := readClaim(in[at])
+		held, _, err := readClaim(in[at], b.origins())
 		if err != nil || held == nil || held.owner != o {
 			continue // it was taken away meanwhile
 		}

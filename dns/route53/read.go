@@ -65,11 +65,13 @@ func (e *extent) copyTo(into snapshot, s span) {
 }
 
 // read adds to a snapshot the record sets of names and of all names at or below the roots. Pages begin at what is wanted and
-// are kept for ReadTTL: neighbours share a page, names that lie apart cost one call each, and many never more than a walk
-// through the zone. The caller has the zone's turn.
+// are kept for ReadTTL, and for as long as it takes to read them all: neighbours share a page, names that lie apart cost one call each, and many
+// never more than a walk through the zone. The caller has the zone's turn.
 func (b *Backend) read(ctx context.Context, zone *hostedZone, into snapshot, names, roots []string) error {
 	now := b.opts.Clock.Now()
-	zone.extents = slices.DeleteFunc(zone.extents, func(e *extent) bool { return now.Sub(e.at) >= b.opts.ReadTTL })
+	// Else the first pages of a large zone would be read again before the last ones are.
+	kept := b.opts.ReadTTL + time.Duration(float64(len(zone.extents))/float64(b.opts.Rate)*float64(time.Second))
+	zone.extents = slices.DeleteFunc(zone.extents, func(e *extent) bool { return now.Sub(e.at) >= kept })
 	for _, s := range spansOf(into, names, roots) {
 		i := slices.IndexFunc(zone.extents, func(e *extent) bool { return e.covers(s) })
 		if i < 0 {

@@ -164,7 +164,7 @@ func TestSame(t *testing.T) {
 // A record with another routing policy at our identity cannot be changed in place.
 func TestPlanReplacesAnotherRoutingPolicy(t *testing.T) {
 	t.Parallel()
-	o := owner{"east", ktypes.NamespacedName{Namespace: "shop", Name: "web"}}
+	o := owner{cluster: "east", ingress: ktypes.NamespacedName{Namespace: "shop", Name: "web"}}
 	want, err := recordSets(testZone, dns.Record{Name: "www.example.com", Type: dns.A, SetIdentifier: "east", Weight: 3, Targets: []string{"192.0.2.1"}})
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +197,7 @@ func FuzzClaim(f *testing.F) {
 		if cluster == "" || name == "" || strings.ContainsAny(namespace+name, ",/=") || ttl < 0 || ttl > 1<<31-1 {
 			return // Kubernetes and Route 53 refuse these
 		}
-		c := claim{owner{cluster, ktypes.NamespacedName{Namespace: namespace, Name: name}}, map[key]time.Duration{
+		c := claim{owner: owner{cluster: cluster, ingress: ktypes.NamespacedName{Namespace: namespace, Name: name}, origin: id}, written: id, records: map[key]time.Duration{
 			{kind: "A", id: id}: time.Duration(ttl) * time.Second, {kind: "AAAA", id: id}: 0,
 		}}
 		value := quote(c.text())

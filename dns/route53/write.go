@@ -192,11 +192,11 @@ func (b *Backend) keepOwned(zone *hostedZone, cluster string, in snapshot) {
 		if !within(at, root) {
 			continue
 		}
-		held, _, err := readClaim(sets)
+		held, _, err := readClaim(sets, b.origins())
 		switch {
 		case err != nil:
 			b.log.Warnw("ownership record left out, it cannot be read", "hosted_zone", zone.id, "record", at, "error", err)
-		case held != nil && held.cluster == cluster:
+		case held != nil && held.cluster == cluster && held.origin == b.opts.Origin:
 			owned.set(held.ingress, ownedName(zone, cluster, at), true)
 		}
 	}

@@ -1,0 +1,136 @@
+package route53
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// operation is an error as the SDK's clients return it.
+func operation(service, name string, status int, requestID string, err error) error {
+	return &smithy.OperationError{ServiceID: service, OperationName: name, Err: &awshttp.ResponseError{
+		RequestID:     requestID,
+		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: err},
+	}}
+}
+
+func api(code, message string) error { return &smithy.GenericAPIError{Code: code, Message: message} }
+
+// What is said of a failure is the same for each call that fails of it, and keeps what people need.
+func TestCause(t *testing.T) {
+	t.Parallel()
+	const list = opListHostedZones
+	check := "00000000-0000-4000-8000-00000000beef"
+	for name, tc := range map[string]struct {
+		first, second error
+		want          string
+	}{
+		"Throttled": {
+			operation("Route 53", list, 400, "5d1f9ae2-0001", api("Throttling", "Rate exceeded")),
+			operation("Route 53", list, 400, "5d1f9ae2-0002", api("Throttling", "Rate exceeded")),
+			"Throttling: Rate exceeded",
+		},
+		"RequestIDInTheMessage": {
+			operation("Route 53", list, 503, "1", api("ServiceUnavailable", "Try again. (Request ID: 0a1b-1, HostID: abc/1=)")),
+			operation("Route 53", list, 503, "2", api("ServiceUnavailable", "Try again. (Request ID: 0a1b-2, HostID: abc/2=)")),
+			"ServiceUnavailable: Try again. ()",
+		},
+		"Expired": {
+			operation("Route 53", list, 403, "1", api("SignatureDoesNotMatch", "Signature expired: 20260102T030405Z is now earlier than 20260102T031005Z (20260102T032505Z - 15 min.)")),
+			operation("Route 53", list, 403, "2", api("SignatureDoesNotMatch", "Signature expired: 20260102T030410Z is now earlier than 20260102T031010Z (20260102T032510Z - 15 min.)")),
+			"SignatureDoesNotMatch: Signature expired: <time> is now earlier than <time> (<time> - 15 min.)",
+		},
+		"Denied": {
+			operation("Route 53", list, 403, "1", api("AccessDenied", "User: arn:aws:sts::123456789012:assumed-role/publisher/1767323045000000001 is not authorized to perform: route53:ListHostedZones")),
+			operation("Route 53", list, 403, "2", api("AccessDenied", "User: arn:aws:sts::123456789012:assumed-role/publisher/1767326645000000002 is not authorized to perform: route53:ListHostedZones")),
+			"AccessDenied: User: arn:aws:sts::123456789012:assumed-role/publisher is not authorized to perform: route53:ListHostedZones",
+		},
+		"Batch": {
+			operation("Route 53", opChangeResourceRecordSets, 400, "1", &types.InvalidChangeBatch{Messages: []string{"RRSet of type A is bad", "so is another"}}),
+			operation("Route 53", opChangeResourceRecordSets, 400, "2", &types.InvalidChangeBatch{Messages: []string{"RRSet of type A is bad", "so is another"}}),
+			"InvalidChangeBatch: RRSet of type A is bad; so is another",
+		},
+		"HealthCheckStays": {
+			operation("Route 53", opChangeResourceRecordSets, 400, "1", api("NoSuchHealthCheck", "No health check with ID "+check)),
+			operation("Route 53", opChangeResourceRecordSets, 400, "2", api("NoSuchHealthCheck", "No health check with ID "+check)),
+			"NoSuchHealthCheck: No health check with ID " + check,
+		},
+		"NoRole": {
+			&smithy.OperationError{ServiceID: "Route 53", OperationName: list, Err: fmt.Errorf("get identity: get credentials: %w",
+				operation("STS", "AssumeRoleWithWebIdentity", 403, "1", api("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")))},
+			&smithy.OperationError{ServiceID: "Route 53", OperationName: list, Err: fmt.Errorf("get identity: get credentials: %w",
+				operation("STS", "AssumeRoleWithWebIdentity", 403, "2", api("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")))},
+			"STS AssumeRoleWithWebIdentity: AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity",
+		},
+		"Reset": {
+			operation("Route 53", list, 0, "", errors.New(`request send failed, Get "https://route53.amazonaws.com/2013-04-01/hostedzone?marker=Z1": read tcp 192.0.2.1:43210->198.51.100.1:443: read: connection reset by peer`)),
+			operation("Route 53", list, 0, "", errors.New(`request send failed, Get "https://route53.amazonaws.com/2013-04-01/hostedzone?marker=Z2": read tcp 192.0.2.1:43211->198.51.100.2:443: read: connection reset by peer`)),
+			`https response error StatusCode: 0, request send failed, Get "https://route53.amazonaws.com/2013-04-01/hostedzone": read tcp: read: connection reset by peer`,
+		},
+		"IPv6": {
+			operation("Route 53", list, 0, "", errors.New(`dial tcp [2001:db8::1]:443: connect: network is unreachable`)),
+			operation("Route 53", list, 0, "", errors.New(`dial tcp [2001:db8::2]:443: connect: network is unreachable`)),
+			"https response error StatusCode: 0, dial tcp: connect: network is unreachable",
+		},
+		"NoResolver": {
+			operation("Route 53", list, 0, "", errors.New(`dial tcp: lookup route53.amazonaws.com on 192.0.2.53:53: read udp 192.0.2.1:40001->192.0.2.53:53: i/o timeout`)),
+			operation("Route 53", list, 0, "", errors.New(`dial tcp: lookup route53.amazonaws.com on 192.0.2.54:53: read udp 192.0.2.1:40002->192.0.2.54:53: i/o timeout`)),
+			"https response error StatusCode: 0, dial tcp: lookup route53.amazonaws.com: read udp: i/o timeout",
+		},
+		"Certificate": {
+			operation("Route 53", list, 0, "", errors.New(`x509: certificate has expired or is not yet valid: current time 2026-01-02T03:04:05Z is after 2025-01-02T00:00:00Z`)),
+			operation("Route 53", list, 0, "", errors.New(`x509: certificate has expired or is not yet valid: current time 2026-01-02T03:04:25+01:00 is after 2025-01-02T00:00:00Z`)),
+			"https response error StatusCode: 0, x509: certificate has expired or is not yet valid: current time <time> is after <time>",
+		},
+		"GoAway": {
+			operation("Route 53", list, 0, "", errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=1999, ErrCode=NO_ERROR`)),
+			operation("Route 53", list, 0, "", errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=2001, ErrCode=NO_ERROR`)),
+			"https response error StatusCode: 0, http2: server sent GOAWAY and closed the connection; LastStreamID, ErrCode=NO_ERROR",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := cause(tc.first); got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+			if first, second := cause(tc.first), cause(tc.second); first != second {
+				t.Errorf("the next call says something else:\n%s\n%s", first, second)
+			}
+		})
+	}
+}
+
+// Credentials that cannot be had are no lack of a right in Route 53: what cannot be read then may be the cluster's all the same.
+func TestWhatSTSRefusesIsNotDenied(t *testing.T) {
+	t.Parallel()
+	sts := func(status int, err error) error {
+		return &smithy.OperationError{ServiceID: "Route 53", OperationName: opListHostedZones, Err: operation("STS", "AssumeRole", status, "1", err)}
+	}
+	for name, tc := range map[string]struct {
+		err                       error
+		denied, credentials, slow bool
+	}{
+		"STS refuses":    {sts(403, api("AccessDenied", "no")), false, true, false},
+		"STS throttles":  {sts(400, api("Throttling", "slow down")), false, false, true},
+		"STS is down":    {sts(500, api("InternalFailure", "oh")), false, false, false},
+		"STS is silent":  {sts(0, errors.New("EOF")), false, false, false},
+		"no right":       {operation("Route 53", opListHostedZones, 403, "1", api("AccessDenied", "no")), true, false, false},
+		"expired":        {operation("Route 53", opListHostedZones, 403, "1", api("ExpiredToken", "no")), false, true, false},
+		"a plain answer": {api("AccessDenied", "no"), true, false, false},
+	} {
+		if denied(tc.err) != tc.denied || credentials(tc.err) != tc.credentials || throttled(tc.err) != tc.slow {
+			t.Errorf("%s: denied %t, credentials %t, throttled %t; want %t, %t, %t", name,
+				denied(tc.err), credentials(tc.err), throttled(tc.err), tc.denied, tc.credentials, tc.slow)
+		}
+	}
+	if got := (&callError{opListHostedZones, nil, hint(opListHostedZones, nil, sts(403, api("AccessDenied", "no"))), sts(403, api("AccessDenied", "no"))}).Error(); strings.Contains(got, "IAM action route53") {
+		t.Errorf("the remedy is not in Route 53: %s", got)
+	}
+}
