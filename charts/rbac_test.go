@@ -17,7 +17,7 @@ import (
 
 // right is one thing that the controller may do.
 type right struct {
-	where    string // cluster, lease or store: which role has it
+	where    string // cluster, lease, store or viewer: which role has it
 	resource string // group/resource, with the name where it is limited to one
 	verbs    string
 	// file and call are where the code does it; an empty file is a library's.
@@ -28,6 +28,7 @@ type right struct {
 
 func withExternalDNS(o *traffic.Options) bool    { return o.Backend == traffic.BackendExternalDNS }
 func withLeaderElection(o *traffic.Options) bool { return o.LeaderElection }
+func withRoute53(o *traffic.Options) bool        { return o.Backend == traffic.BackendRoute53 }
 func withConfigMap(o *traffic.Options) bool      { return o.Store == traffic.StoreConfigMap }
 
 const (
@@ -35,6 +36,7 @@ const (
 	eventsFile  = "../controllers/traffic/events.go"
 	publishFile = "../dns/externaldns/object.go"
 	storeFile   = "../controllers/store/configmap.go"
+	statusFile  = "../controllers/cmd/penstock/status.go"
 )
 
 // rights is all that the controller calls, and so all that it may do.
@@ -52,6 +54,7 @@ var rights = []right{
 	{"cluster", "externaldns.k8s.io/dnsendpoints", "create", publishFile, "client.Create(ctx, object", "records of a new Ingress", withExternalDNS},
 	{"cluster", "externaldns.k8s.io/dnsendpoints", "update", publishFile, "client.Update(ctx, object", "records that change", withExternalDNS},
 	{"cluster", "externaldns.k8s.io/dnsendpoints", "delete", publishFile, ".Delete(ctx, pub.Ingress.Name", "records that are withdrawn; it also permits to change owner references", withExternalDNS},
+	{"cluster", "/namespaces:kube-system", "get", "../controllers/traffic/origin.go", ".Namespaces().Get(ctx, metav1.NamespaceSystem", "its UID tells two clusters of one name apart", withRoute53},
 	{"lease", "coordination.k8s.io/leases", "create", "", "", "client-go's LeaseLock makes the Lease; a role cannot limit create to a name", withLeaderElection},
 	{"lease", "coordination.k8s.io/leases:" + traffic.LeaseID, "get update", "", "", "client-go's LeaseLock reads and updates it, and gives it up by an update", withLeaderElection},
 	{"lease", "/events", "create patch", "", "", "controller-runtime tells who leads by client-go's older recorder, in the namespace of the Lease", withLeaderElection},
@@ -61,10 +64,17 @@ var rights = []right{
 	{"store", "/configmaps:NAME", "update", storeFile, ".Update(ctx, configMap, metav1.UpdateOptions{})", "CurrentWeight is acknowledged", withConfigMap},
 }
 
+// viewing is all that `penstock status` calls.
+var viewing = []right{
+	{"viewer", "coordination.k8s.io/leases:" + traffic.LeaseID, "get", statusFile, ".Leases(namespace).Get(ctx, traffic.LeaseID", "who leads", nil},
+	{"viewer", "/pods", "list", statusFile, ".Pods(namespace).List(ctx", "who may, where there is no Lease", nil},
+	{"viewer", "/pods/proxy", "get", statusFile, `.Resource("pods").SubResource("proxy")`, "what the leader says", nil},
+}
+
 // Each right has a call in the code that needs it.
 func TestRightsHaveCalls(t *testing.T) {
 	t.Parallel()
-	for _, r := range rights {
+	for _, r := range slices.Concat(rights, viewing) {
 		if r.reason == "" {
 			t.Errorf("%s %s has no reason", r.resource, r.verbs)
 		}
@@ -97,7 +107,11 @@ func TestRoles(t *testing.T) {
 				return // the case is one without roles
 			}
 			var want []string
-			for _, r := range rights {
+			all := rights
+			if strings.Contains(values, "viewer: true") {
+				all = slices.Concat(rights, viewing)
+			}
+			for _, r := range all {
 				if r.when != nil && !r.when(opts) {
 					continue
 				}
@@ -158,6 +172,9 @@ func bound(t *testing.T, objects []metav1.Object, opts *traffic.Options) {
 		roles = append(roles, "ClusterRole "+o.Name)
 	}
 	for _, o := range of[*rbacv1.Role](objects) {
+		if strings.HasSuffix(o.Name, "-viewer") {
+			continue // people bind it
+		}
 		roles = append(roles, "Role "+o.Namespace+"/"+o.Name)
 		want := opts.LeaderElectionNamespace
 		if strings.HasSuffix(o.Name, "-store") {

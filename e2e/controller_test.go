@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,8 +70,8 @@ func (s *site) served() int {
 	return weight
 }
 
-// TestClusterWeights: traffic follows what people write into the store of one of two clusters, and what is acknowledged is served. The leader is killed
-// in the middle of a change, which the other replica ends.
+// TestClusterWeights: traffic follows what people write into the store of one of two clusters, and what is acknowledged is served. A second replica stands by
+// all the time and does nothing. The leader is killed in the middle of a change, which the other one ends.
 func TestClusterWeights(t *testing.T) {
 	t.Parallel()
 	for label, backend := range map[string]string{"Route53": "route53", "ExternalDNS": "externaldns"} {
@@ -79,6 +81,8 @@ func TestClusterWeights(t *testing.T) {
 				provider: "dns-weighted", backend: backend, publish: controller, weights: map[string]int{"east": 100, "west": 100},
 			})
 			east := a.sites["east"]
+			leader, port := east.controllers[0], freePort(t)
+			east.controllers = append(east.controllers, east.startController("--metrics-addr=127.0.0.1:"+port))
 			clusters := func(east float64) map[traffic.Cell]float64 {
 				return map[traffic.Cell]float64{{Cluster: "east", Version: version}: east, {Cluster: "west", Version: version}: 1 - east}
 			}
@@ -93,11 +97,20 @@ func TestClusterWeights(t *testing.T) {
 				a.sharesNow(fmt.Sprintf("east at %d", step.weight), clusters(step.share))
 			}
 
-			leader := east.controllers[0]
-			east.controllers = append(east.controllers, east.startController())
+			// The other replica has stood by through all these changes.
+			const gauge = "cluster_traffic_controller_ingress_weight_current"
+			if status, text := metricsOf(t, port, "/metrics"); status != http.StatusOK || strings.Contains(text, gauge) {
+				t.Errorf("the metrics of the replica that stands by (%d) have a weight", status)
+			}
+			if status, text := metricsOf(t, port, "/status"); status != http.StatusServiceUnavailable {
+				t.Errorf("the replica that stands by has a status: %d %s", status, text)
+			}
 			east.setWeight(50)
 			leader.Kill()
 			east.wait("the other replica acknowledges", patience, func() bool { return east.served() == 50 })
+			if _, text := metricsOf(t, port, "/metrics"); !strings.Contains(text, gauge+" 50\n") {
+				t.Errorf("the new leader's metrics do not have the weight 50")
+			}
 			<-time.After(ttl + time.Second)
 			a.sharesNow("after the leader has died", clusters(1.0/3))
 			a.failures()

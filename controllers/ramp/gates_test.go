@@ -118,12 +118,24 @@ func (p *prometheus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, p.body)
 }
 
-// transport is a client's own, so that its connections end with the test.
-func transport(t *testing.T) *http.Transport {
+// transport is a client's own, so that its connections end with the test. It fails the test at requests that could wait for ever.
+func transport(t *testing.T) http.RoundTripper {
 	t.Helper()
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
-	return tr
+	return urgent{t, tr}
+}
+
+type urgent struct {
+	t *testing.T
+	*http.Transport
+}
+
+func (u urgent) RoundTrip(r *http.Request) (*http.Response, error) {
+	if _, found := r.Context().Deadline(); !found {
+		u.t.Errorf("%s %s has no deadline", r.Method, r.URL)
+	}
+	return u.Transport.RoundTrip(r)
 }
 
 func success(kind, result, more string) string {

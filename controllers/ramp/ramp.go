@@ -11,7 +11,7 @@ import (
 
 // Options are how a cluster's weight moves. With the zero value it moves at once.
 type Options struct {
-	// Step is the most per cent points of one step. Zero makes every change immediate; Row.Ramp is then neither used nor written.
+	// Step is the most per cent points of one step. Zero makes every change immediate; Row.Ramp is then not used, and removed.
 	Step int
 	// Interval is the least time for which a step is effective before the next one, and between two askings of the gates; 1 min if zero.
 	Interval time.Duration
@@ -110,7 +110,7 @@ func Next(row store.Row, o Options, seen Seen) (next store.Row, after time.Durat
 			break
 		}
 		r.Phase, r.Weight = store.RolledBack, r.From
-		r.Message = message("went back from %d to %d after %d refusals; set DesiredWeight to try again: %v", weight, r.From, r.Failures, seen.Gates)
+		r.Message = message("went back from %d to %d after %d refusals; penstock set-weight tries again, and so does another DesiredWeight: %v", weight, r.From, r.Failures, seen.Gates)
 	}
 	if r.Phase == store.RolledBack {
 		return next, 0
@@ -127,8 +127,8 @@ const (
 	moving               // Moving or Holding
 )
 
-// locate returns the weight that a row is at, 0..100. A Ramp that CurrentWeight contradicts does not hold: it is what a controller without steps, which
-// leaves it alone, has left behind. Publishing its weight would be a jump.
+// locate returns the weight that a row is at, 0..100. A Ramp that CurrentWeight contradicts does not hold: it is from before somebody went back to an
+// earlier traffic controller, which does not know it. Publishing its weight would be a jump.
 func locate(row store.Row) (int, place) {
 	desired, current := percent(row.DesiredWeight), percent(row.CurrentWeight)
 	from, to, weight := percent(row.Ramp.From), percent(row.Ramp.To), percent(row.Ramp.Weight)
@@ -157,6 +157,7 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 		row.CurrentWeight = Target(row, o)
 	}
 	if o.Step == 0 {
+		row.Ramp = store.Ramp{} // people would take it for a move that is on its way
 		return row, false, 0
 	}
 	r := &row.Ramp

@@ -57,9 +57,9 @@ func TestNext(t *testing.T) {
 		message string
 	}{
 		"ImmediateAcknowledges": {
-			reason: "Without steps the weight is what people want; it is acknowledged, and the ramp of another time stays as it is.",
+			reason: "Without steps the weight is what people want; it is acknowledged, and nobody takes the ramp of another time for one of now.",
 			row:    store.Row{DesiredWeight: 150, CurrentWeight: 20, Ramp: moving}, options: ramp.Options{},
-			want: store.Row{DesiredWeight: 150, CurrentWeight: 100, Ramp: moving}, target: 100,
+			want: store.Row{DesiredWeight: 150, CurrentWeight: 100}, target: 100,
 		},
 		"ImmediateNotInSync": {
 			reason: "What is not served is not acknowledged.",
@@ -138,7 +138,7 @@ func TestNext(t *testing.T) {
 			want: store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: store.Ramp{
 				Phase: store.RolledBack, From: 0, To: 100, Weight: 0, Failures: 3, Since: noon,
 			}},
-			message: "went back from 30 to 0 after 3 refusals; set DesiredWeight to try again: 5xx are at 7 %",
+			message: "went back from 30 to 0 after 3 refusals; penstock set-weight tries again, and so does another DesiredWeight: 5xx are at 7 %",
 		},
 		"FewerFailuresThanStored": {
 			reason: "Options may have changed since: more refusals than are allowed are enough.",

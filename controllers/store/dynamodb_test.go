@@ -39,7 +39,7 @@ func newTableWithKey(t *testing.T, name, key string) *table {
 	t.Cleanup(transport.CloseIdleConnections)
 	tab := &table{
 		name:   strings.NewReplacer("/", "-", "#", "-").Replace(name),
-		client: newClient(endpoint, transport), faults: &faults{next: transport},
+		client: newClient(endpoint, transport), faults: &faults{t: t, next: transport},
 	}
 	_, err := tab.client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName: &tab.name, BillingMode: types.BillingModePayPerRequest,

@@ -25,6 +25,7 @@ type fault func(next http.RoundTripper, r *http.Request) (*http.Response, error)
 
 // faults stands between the SDK and the server.
 type faults struct {
+	t    *testing.T
 	next http.RoundTripper
 
 	mu      sync.Mutex // guards the following
@@ -36,6 +37,7 @@ type faults struct {
 func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	f.check(operation, r)
 	f.calls = append(f.calls, operation)
 	do := f.forever
 	if len(f.script) > 0 {
@@ -46,6 +48,19 @@ func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		return f.next.RoundTrip(r)
 	}
 	return do(f.next, r)
+}
+
+// check fails the test at a request that could wait for ever, and at one that could read what was before the last write: a row that was just made would
+// seem not to exist.
+func (f *faults) check(operation string, r *http.Request) {
+	if _, found := r.Context().Deadline(); !found {
+		f.t.Errorf("%s has no deadline", operation)
+	}
+	text, err := io.ReadAll(r.Body)
+	if err := errors.Join(err, r.Body.Close()); err != nil || operation == "GetItem" && !bytes.Contains(text, []byte(`"ConsistentRead":true`)) {
+		f.t.Errorf("%s is no consistent read: %s (%v)", operation, text, err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(text))
 }
 
 // set replaces the script, and returns the operations of the requests until now.

@@ -22,18 +22,13 @@ type syncer interface {
 	Sync(ctx context.Context, ingresses ...types.NamespacedName) ([]dns.Result, error)
 }
 
-// owner is a backend that remembers in DNS what it published for Ingresses that may not exist any more.
-type owner interface {
-	Ingresses(ctx context.Context, cluster string) ([]types.NamespacedName, error)
-}
-
 // Controller carries the cluster's weight from its store to the records of every Ingress. [Run] makes one and all that it needs.
 type Controller struct {
 	opts      Options
 	store     store.Store
 	source    *source
 	publisher syncer
-	owner     owner // nil where Kubernetes deletes what an Ingress leaves behind
+	owner     owner
 	gates     ramp.Gates
 	queue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	weight    *weight
@@ -45,6 +40,7 @@ type Controller struct {
 	changed chan struct{} // has room for one: something that steer looks at may have changed
 	leads   atomic.Bool
 	seenRow seenRow
+	kept    string // what lookAround has told last
 }
 
 // seenRow is what steer saw of the store last.
@@ -81,32 +77,9 @@ func (c *Controller) lead(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { c.publishAll(ctx) })
-	if c.owner != nil {
-		running.Go(func() { c.findAbandoned(ctx) })
-	}
+	running.Go(func() { c.lookAroundAlways(ctx) })
 	c.steerAlways(ctx)
 	return nil
-}
-
-// findAbandoned queues all Ingresses that have records, so that those of an Ingress which went while nobody led are withdrawn. It tries until it knows.
-func (c *Controller) findAbandoned(ctx context.Context) {
-	for {
-		names, err := c.owner.Ingresses(ctx, c.opts.ClusterName)
-		if err == nil {
-			for _, name := range names {
-				c.queue.Add(name)
-			}
-			return
-		}
-		c.log.Warnw("records of ingresses that do not exist any more are not known", "error", err)
-		timer := c.opts.clock.NewTimer(c.opts.PollInterval)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C():
-		}
-	}
 }
 
 // steerAlways steers when something has changed, when a step is due, and each interval.

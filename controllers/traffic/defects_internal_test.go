@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,8 +12,10 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/internal/state"
@@ -105,6 +108,80 @@ func TestAHostFollowsItsEndpoints(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{"one.example.com": want, "two.example.com": 100}, r.published("one", "two")); diff != "" {
 			t.Errorf("ready %t: -want +got:\n%s", ready, diff)
 		}
+	}
+}
+
+// A Service whose endpoints cannot be read was taken for ready, and it was chance whether another one that is not ready was looked at before.
+func TestEndpointsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for _, services := range [][]string{{"one", "unread"}, {"unread", "one"}} {
+		for _, up := range []bool{true, false} {
+			objects := app("one", "one.example.com")
+			objects[0].(*networkingv1.Ingress).Spec.Rules[0] = rule("one.example.com", services...)
+			r := newRig(t, nil, append(objects, endpoints("unread", true))...)
+			r.run(time.Minute)
+			r.apply(endpoints("one", up))
+			r.source.caches = interceptor.NewClient(r.kube, interceptor.Funcs{
+				List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+					var o client.ListOptions
+					if o.ApplyOptions(opts); o.FieldSelector != nil && o.FieldSelector.Matches(fields.Set{byService: "unread"}) {
+						return errors.New("not there")
+					}
+					return c.List(ctx, list, opts...)
+				},
+			})
+			r.desire(50)
+			r.run(time.Minute)
+			want := 100 // the last one that is known to be right
+			if !up {
+				want = 0
+			}
+			if got := r.published("one")["one.example.com"]; got != want {
+				t.Errorf("services %v, the one that can be read is ready: %t: weight %d, want %d", services, up, got, want)
+			}
+		}
+	}
+}
+
+// A rule without a host is one for all names, and was published as a record without a name.
+func TestARuleWithoutAHost(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{nil, {"-binding-domain", "example.com"}} {
+		objects := app("one", "one.example.com")
+		ingress := objects[0].(*networkingv1.Ingress)
+		ingress.Spec.Rules = append([]networkingv1.IngressRule{rule("", "one")}, ingress.Spec.Rules...)
+		only := app("only", "one.example.com")[0].(*networkingv1.Ingress)
+		only.Spec.Rules = []networkingv1.IngressRule{rule("", "one")}
+		r := newRig(t, flags, append(objects, only)...)
+		r.restart(flags...)
+		r.run(time.Minute)
+		if diff := cmp.Diff(map[string]int{"one.example.com": 100}, r.published("one", "only")); diff != "" {
+			t.Errorf("flags %v: -want +got:\n%s", flags, diff)
+		}
+		r.desire(40)
+		r.until("nobody waits for it", func() bool { return r.row.now().CurrentWeight == 40 })
+	}
+}
+
+// A fault is told once, whatever its words, until it has passed; what somebody has to mend, whenever that is something else.
+func TestAFaultIsToldOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	for _, fault := range []func(error) error{func(err error) error { return err }, dns.Refuse} {
+		before, told := len(r.notes.lines), 1
+		for i := range 3 {
+			err := fault(fmt.Errorf("request %d", i))
+			if errors.Is(err, dns.ErrRefused) {
+				told = i + 1
+			}
+			r.dns.Fail("one", err)
+			r.run(time.Minute)
+			if got := len(r.notes.lines) - before; got != told {
+				t.Errorf("%v: told %d times, want %d: %q", err, got, told, r.notes.lines[before:])
+			}
+		}
+		r.dns.Fail("one", nil)
+		r.run(time.Minute)
 	}
 }
 

@@ -55,27 +55,31 @@ func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
 		warnings = append(warnings, r.Status.Warning)
 	}
 	reason, message := "PublishedInPart", strings.Join(warnings, "; ")
+	what := message
 	if err := errors.Join(errs...); err != nil {
-		reason, message = "NotPublished", strings.ReplaceAll(err.Error(), "\n", "; ")
+		reason, message = "NotPublished", text(err)
+		if what = message; !errors.Is(err, dns.ErrRefused) && r.Status.Err != nil {
+			what = reason // a fault that passes, whose words, such as the id of a request, are others each time
+		}
 	}
-	a.once(r.Ingress, message, func() {
+	a.once(r.Ingress, what, func() {
 		about := ingress.DeepCopy() // typed objects from a cache lack what a reference needs
 		about.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("Ingress"))
 		a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Publish", "%s", shorten(message))
 	})
 }
 
-// once calls say if a message is not empty and not what was said last about the object.
-func (a *announcer) once(about types.NamespacedName, message string, say func()) {
+// once calls say if what is to be said is not empty, and not what was said last about the object.
+func (a *announcer) once(about types.NamespacedName, what string, say func()) {
 	a.mu.Lock()
-	same := a.said[about] == message
-	if message == "" {
+	same := a.said[about] == what
+	if what == "" {
 		delete(a.said, about)
 	} else {
-		a.said[about] = message
+		a.said[about] = what
 	}
 	a.mu.Unlock()
-	if message != "" && !same {
+	if what != "" && !same {
 		say()
 	}
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -39,25 +40,21 @@ func newFilter(annotation, domain string, devMode bool) (filter, error) {
 	return f, nil
 }
 
+// mine tells whether an Ingress is the controller's: it has the annotation, and not all of its hosts are another controller's.
+func (f filter) mine(ingress *networkingv1.Ingress) bool {
+	value, found := ingress.Annotations[f.key]
+	if f.key != "" && (!found || value != f.value) {
+		return false
+	}
+	return len(ingress.Spec.Rules) == 0 || slices.ContainsFunc(ingress.Spec.Rules, func(rule networkingv1.IngressRule) bool { return f.host(rule.Host) })
+}
+
 // ingress returns an Ingress as it concerns the controller, nil if it does not. The one that is handed in may be changed.
 func (f filter) ingress(ingress *networkingv1.Ingress) *networkingv1.Ingress {
-	value, found := ingress.Annotations[f.key]
-	switch {
-	case f.key != "" && (!found || value != f.value):
-		return nil
-	case ingress.DeletionTimestamp != nil:
+	if !f.mine(ingress) || ingress.DeletionTimestamp != nil {
 		return nil
 	}
-	rules := ingress.Spec.Rules[:0]
-	for _, rule := range ingress.Spec.Rules {
-		if f.host(rule.Host) {
-			rules = append(rules, rule)
-		}
-	}
-	if len(rules) == 0 && len(ingress.Spec.Rules) > 0 {
-		return nil // all its hosts are another controller's
-	}
-	ingress.Spec.Rules = rules
+	ingress.Spec.Rules = slices.DeleteFunc(ingress.Spec.Rules, func(rule networkingv1.IngressRule) bool { return !f.host(rule.Host) })
 	if f.devMode {
 		ingress.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{Hostname: devTarget}}
 	}

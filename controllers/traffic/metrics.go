@@ -3,6 +3,7 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,6 +19,23 @@ type metrics struct {
 	phase                    *prometheus.GaugeVec
 	reads, gates             *prometheus.CounterVec
 	rollbacks                prometheus.Counter
+	kept                     prometheus.Gauge
+
+	known atomic.Bool // a row was seen, as only the one that leads does
+}
+
+// ofLeader shows nothing before a row was seen: 0 would be taken for a cluster without traffic.
+type ofLeader struct {
+	prometheus.Collector
+
+	known *atomic.Bool
+}
+
+// Collect implements prometheus.Collector.
+func (o ofLeader) Collect(metrics chan<- prometheus.Metric) {
+	if o.known.Load() {
+		o.Collector.Collect(metrics)
+	}
 }
 
 // phases are the values of the label of penstock_traffic_ramp_phase.
@@ -46,16 +64,20 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		rollbacks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "penstock_traffic_ramp_rollbacks_total", Help: "Gradual moves that went back to where they came from.",
 		}),
+		kept: gauge("penstock_traffic_kept_ingresses", "Ingresses that the flags leave out and whose records stay; the log names them."),
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{
-		m.desired, m.current, m.pending, m.refused, m.rampWeight, m.rampFailures, m.phase, m.reads, m.gates, m.rollbacks,
-	} {
-		if err := registerer.Register(c); err != nil {
-			return nil, fmt.Errorf("register metric: %w", err)
-		}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.desired, m.current, m.pending, m.refused, m.kept, m.rampWeight, m.rampFailures, m.phase} {
+		errs = append(errs, registerer.Register(ofLeader{c, &m.known}))
+	}
+	for _, c := range []prometheus.Collector{m.reads, m.gates, m.rollbacks} {
+		errs = append(errs, registerer.Register(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return m, nil
 }
@@ -76,6 +98,7 @@ func (m *metrics) weights(row store.Row, ramps bool) {
 		}
 		m.phase.WithLabelValues(string(phase)).Set(value)
 	}
+	m.known.Store(true)
 }
 
 func (m *metrics) progress(p progress) {

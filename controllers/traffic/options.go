@@ -18,6 +18,7 @@ import (
 
 	"github.com/penstock-dev/penstock/controllers/ramp"
 	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/dns/route53"
 )
 
 // LeaseID is the name of the Lease that leaders hold. It is that of the controller which this one replaces, so that the two never lead at once.
@@ -47,6 +48,7 @@ type Options struct {
 	AnnotationFilter string
 	AnnotationPrefix string
 	HealthCheckID    string
+	SolePublisher    bool
 	DevMode          bool
 
 	Store         string // one of the Store constants
@@ -67,6 +69,7 @@ type Options struct {
 	InnerTTL           time.Duration
 	Route53Zones       []string
 	Route53AdoptOwner  string
+	Route53AdoptOrigin string
 	Route53TXTPrefix   string
 	Route53TXTSuffix   string
 	Route53TXTWildcard string
@@ -82,6 +85,7 @@ type Options struct {
 	RampReady          int
 	clock              clock.Clock
 	filter             filter
+	origin             string // of the cluster; empty where no backend compares it
 }
 
 // AddFlags adds the flags to a set, with their defaults.
@@ -95,6 +99,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.StringVar(&o.AnnotationFilter, "annotation-filter", "", "`key=value` that an Ingress must have as an annotation; empty is any")
 	flags.StringVar(&o.AnnotationPrefix, "annotation-prefix", dns.DefaultAnnotationPrefix, "`prefix` of the annotation traffic-weight")
 	flags.StringVar(&o.HealthCheckID, "aws-health-check-id", "", "`id` of the Route 53 health check of the records; the store's HealthCheckID comes first")
+	flags.BoolVar(&o.SolePublisher, "sole-publisher", false, "withdraw records of Ingresses that annotation-filter and binding-domain leave out; otherwise they stay, since another publisher of the cluster may have written them")
 	flags.BoolVar(&o.DevMode, "dev-mode", false, "let all records lead to "+devTarget+", whatever the load balancers are")
 
 	flags.StringVar(&o.Store, "backend-type", StoreFake, "`store` of the weight: fake (the flag initial-weight), configmap or dynamoDB")
@@ -119,6 +124,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.StringVar(&o.Route53TXTPrefix, "route53-adopt-txt-prefix", "", "route53: --txt-`prefix` of that external-dns")
 	flags.StringVar(&o.Route53TXTSuffix, "route53-adopt-txt-suffix", "", "route53: --txt-`suffix` of that external-dns")
 	flags.StringVar(&o.Route53TXTWildcard, "route53-adopt-txt-wildcard", "", "route53: --txt-wildcard-`replacement` of that external-dns")
+	flags.StringVar(&o.Route53AdoptOrigin, "route53-adopt-origin", "", "route53: `origin` (UID of the namespace kube-system) of a cluster that had this name and is gone, whose records may be taken over")
 	flags.Float64Var(&o.Route53Rate, "route53-rate", 4, "route53: `requests` a second; an AWS account has 10 for all that use it")
 	flags.Float64Var(&o.KubeAPIQPS, "kube-api-qps", 50, "`requests` a second to the Kubernetes API; negative is as many as there are")
 	flags.IntVar(&o.KubeAPIBurst, "kube-api-burst", 100, "`requests` to the Kubernetes API at once")
@@ -254,8 +260,13 @@ func (o *Options) checkRamp(wrong func(flag string, value any, remedy string)) {
 	}
 }
 
-// rate is that of the requests to Route 53.
-func (o *Options) rate() rate.Limit { return rate.Limit(o.Route53Rate) }
+// route53 returns the options of the backend with that name.
+func (o *Options) route53() route53.Options {
+	return route53.Options{
+		Zones: o.Route53Zones, AdoptExternalDNS: o.Route53AdoptOwner, TXTPrefix: o.Route53TXTPrefix, TXTSuffix: o.Route53TXTSuffix,
+		TXTWildcardReplacement: o.Route53TXTWildcard, Origin: o.origin, AdoptOrigin: o.Route53AdoptOrigin, Rate: rate.Limit(o.Route53Rate),
+	}
+}
 
 // steerTimeout bounds one round with the store and the gates.
 func (o *Options) steerTimeout() time.Duration { return max(o.PollInterval, 30*time.Second) }

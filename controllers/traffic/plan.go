@@ -73,6 +73,8 @@ const (
 	Refused Severity = "refused"
 	// Unknown could not be found out, so that the plan lacks something.
 	Unknown Severity = "unknown"
+	// Kept are records that stay, since they may be another publisher's.
+	Kept Severity = "kept"
 	// Warned is done in spite of something.
 	Warned Severity = "warning"
 )

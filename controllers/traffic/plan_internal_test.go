@@ -285,7 +285,7 @@ func TestPlan(t *testing.T) {
 				c.add("web", "web.example.com")
 				c.publish("web", true, "web.example.com", 80, "lb.example.net")
 			},
-			opts: func(o *Options) { o.BindingDomain = "example.test" },
+			opts: func(o *Options) { o.BindingDomain, o.SolePublisher = "example.test", true },
 			row:  row(80, 80),
 			want: []string{"delete web web.example.com CNAME: 80 lb.example.net -> nothing: host left the filter: it is not in example.test of the flag binding-domain"},
 		},
@@ -295,9 +295,35 @@ func TestPlan(t *testing.T) {
 				c.add("web", "web.example.com")
 				c.publish("web", true, "web.example.com", 80, "lb.example.net")
 			},
-			opts: func(o *Options) { o.AnnotationFilter = "team=a" },
+			opts: func(o *Options) { o.AnnotationFilter, o.SolePublisher = "team=a", true },
 			row:  row(80, 80),
 			want: []string{"delete web web.example.com CNAME: 80 lb.example.net -> nothing: Ingress left the filter: it lacks the annotation team=a of the flag annotation-filter"},
+		},
+		"LeftOneOfTwoDomains": {
+			reason: "An Ingress that has another host in the domain is the controller's, and so are all its records.",
+			cluster: func(c *plannedCluster) {
+				c.add("web", "web.example.com", "web.example.test")
+				c.publish("web", true, "web.example.com", 80, "lb.example.net")
+			},
+			opts: func(o *Options) { o.BindingDomain = "example.test" },
+			row:  row(80, 80),
+			want: []string{
+				"delete web web.example.com CNAME: 80 lb.example.net -> nothing: host left the filter: it is not in example.test of the flag binding-domain",
+				"create web web.example.test CNAME: nothing -> 80 lb.example.net: new host; cluster weight 80",
+			},
+		},
+		"KeptForAnother": {
+			reason: "Another publisher of the cluster may have the annotation that this one leaves out. What is not ours is of no concern.",
+			cluster: func(c *plannedCluster) {
+				c.add("web", "web.example.com")
+				c.publish("web", true, "web.example.com", 80, "lb.example.net")
+				c.add("api", "api.example.com")
+				c.publish("api", false, "api.example.com", 80, "lb.example.net")
+				c.add("new", "new.example.com")
+			},
+			opts: func(o *Options) { o.AnnotationFilter = "team=a" },
+			row:  row(20, 80),
+			want: []string{"kept web : the flags leave the Ingress out, and another publisher of the cluster may have written its records, so they stay"},
 		},
 		"HostRemoved": {
 			reason: "A rule was taken out of the Ingress.",
@@ -490,6 +516,10 @@ func TestPlanRoute53(t *testing.T) {
 		set("old.example.com.", "east", route53types.RRTypeCname, "lb.example.net", aws.Int64(80)),
 		set("cname-old.example.com.", "east", route53types.RRTypeTxt, txt, aws.Int64(80)),
 		set("taken.example.com.", "", route53types.RRTypeA, "192.0.2.9", nil),
+		set("gone.example.com.", "east", route53types.RRTypeCname, "lb.example.net", aws.Int64(80)),
+		set("gone.east._penstock.example.com.", "", route53types.RRTypeTxt, `"heritage=penstock,cluster=east,ingress=shop/gone,records=CNAME/east"`, nil),
+		set("theirs.example.com.", "east", route53types.RRTypeCname, "lb.example.net", aws.Int64(80)),
+		set("theirs.east._penstock.example.com.", "", route53types.RRTypeTxt, `"heritage=penstock,cluster=east,ingress=shop/theirs,records=CNAME/east"`, nil),
 	}
 	if err := server.Seed(zone, seed...); err != nil {
 		t.Fatal(err)
@@ -504,23 +534,29 @@ func TestPlanRoute53(t *testing.T) {
 	c.add("new", "new.example.com")
 	c.add("old", "old.example.com")
 	c.add("taken", "taken.example.com")
+	for i := range c.ingresses {
+		c.ingresses[i].Annotations["team"] = "a"
+	}
+	c.add("theirs", "theirs.example.com")
 	clients := c.reality(t, fixedRow{row: store.Row{DesiredWeight: 80, CurrentWeight: 80}})
 	clients.records = sdkroute53.NewFromConfig(config)
 	p, err := plan(t.Context(), clients, c.options(t, func(o *Options) {
-		o.Backend, o.Route53AdoptOwner, o.Route53Zones, o.clock = BackendRoute53, "k8s", []string{zone}, nil // requests wait for a clock that runs
+		o.Backend, o.Route53AdoptOwner, o.Route53Zones, o.AnnotationFilter, o.clock = BackendRoute53, "k8s", []string{zone}, "team=a", nil // requests wait for a clock that runs
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
+		"delete gone gone.example.com CNAME: 80 lb.example.net -> nothing: Ingress gone",
 		"create new new.example.com CNAME: nothing -> 80 lb.example.net: new host; cluster weight 80",
 		"change old old.example.com CNAME: nothing -> 80 lb.example.net: adopted from an earlier controller",
+		"kept theirs : the flags leave the Ingress out, and another publisher of the cluster may have written its records, so they stay",
 		"refused taken : record taken.example.com A in hosted zone",
 	}
 	got := p.lines()
 	for i := range got {
 		if strings.HasPrefix(got[i], "refused taken") {
-			got[i] = got[i][:min(len(got[i]), len(want[2]))]
+			got[i] = got[i][:min(len(got[i]), len(want[4]))]
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

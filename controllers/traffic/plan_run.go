@@ -60,6 +60,11 @@ func Plan(ctx context.Context, config *rest.Config, opts Options) (Planned, erro
 	if err != nil {
 		return Planned{}, fmt.Errorf("client of DNSEndpoints: %w", err)
 	}
+	if opts.Backend == BackendRoute53 {
+		if opts.origin, err = originOf(ctx, kube); err != nil {
+			return Planned{}, err
+		}
+	}
 	row, err := OpenStore(kube, opts)
 	if err != nil {
 		return Planned{}, err
@@ -115,7 +120,7 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 		about: outlook{opts: opts, was: was, will: will, served: known},
 		seen:  &recorder{before: map[types.NamespacedName][]dns.Record{}, after: map[types.NamespacedName][]dns.Record{}},
 	}
-	run.source = &source{caches: world, filter: opts.filter, answer: run.answer}
+	run.source = &source{caches: world, filter: opts.filter, sole: opts.SolePublisher, answer: run.answer}
 	run.backend(r)
 	check := cmp.Or(row.HealthCheckID, opts.HealthCheckID)
 	publisher, err := dns.NewPublisher(opts.ClusterName, run.source, run.seen, dns.StaticWeight(will), nil, dns.PublisherOptions{
@@ -125,7 +130,12 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 	if err != nil {
 		return Planned{}, fmt.Errorf("cluster publisher: %w", err)
 	}
-	for batch := range slices.Chunk(world.names(), batchSize) {
+	names, kept, err := run.names(ctx)
+	if err != nil {
+		return Planned{}, err
+	}
+	p.Problems = kept
+	for batch := range slices.Chunk(names, batchSize) {
 		results, _ := publisher.Sync(ctx, batch...) // the error repeats those of the results
 		for _, result := range results {
 			changes, problems := run.outcome(ctx, result)
@@ -151,9 +161,26 @@ func rowOf(ctx context.Context, from rowReader, opts Options) (row store.Row, kn
 	return row, true, nil
 }
 
-// names returns the Ingresses that the controller's watches would bring, in order.
-func (s *snapshot) names() []types.NamespacedName {
-	var all []types.NamespacedName
+// names returns the Ingresses that a controller would look at, in order, and those whose records it would keep although the flags leave them out.
+func (r *rehearsal) names(ctx context.Context) (names []types.NamespacedName, kept []PlannedProblem, err error) {
+	standing, err := r.owner.Ingresses(ctx, r.opts.ClusterName)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list what cluster %s has records for: %w", r.opts.ClusterName, err)
+	}
+	for _, name := range r.world.names(standing) {
+		switch {
+		case !r.source.isTheirs(ctx, name):
+			names = append(names, name)
+		case slices.Contains(standing, name):
+			kept = append(kept, PlannedProblem{Severity: Kept, Namespace: name.Namespace, Ingress: name.Name, Message: keptReason})
+		}
+	}
+	return names, kept, nil
+}
+
+// names returns the Ingresses that the controller's watches would bring, and those that have records, in order.
+func (s *snapshot) names(standing []types.NamespacedName) []types.NamespacedName {
+	all := slices.Clone(standing)
 	for name := range s.named {
 		all = append(all, name)
 	}
@@ -180,6 +207,7 @@ type rehearsal struct {
 	world   *snapshot
 	source  *source
 	seen    *recorder
+	owner   owner
 	about   outlook
 	answers map[types.NamespacedName]string // by ConfigMap
 }
@@ -191,16 +219,17 @@ func (r *rehearsal) backend(from reality) {
 		if r.opts.Route53AdoptOwner != "" {
 			r.about.takenOver = dry.takenOver
 		}
-		r.seen.Backend = route53.New(dry, zap.NewNop().Sugar(), route53.Options{
-			Zones: r.opts.Route53Zones, AdoptExternalDNS: r.opts.Route53AdoptOwner, TXTPrefix: r.opts.Route53TXTPrefix, TXTSuffix: r.opts.Route53TXTSuffix,
-			TXTWildcardReplacement: r.opts.Route53TXTWildcard, Rate: r.opts.rate(), Clock: r.opts.clock,
-		})
+		o := r.opts.route53()
+		o.Clock = r.opts.clock
+		backend := route53.New(dry, zap.NewNop().Sugar(), o)
+		r.seen.Backend, r.owner = backend, backend
 		return
 	}
 	// With AssumeSyncAfter no name server is asked, which would take up to ten seconds for each Ingress and cannot change what is planned.
 	r.seen.Backend = externaldns.New(dryObjects{from.objects, r.world.unknown}, nil, externaldns.Options{
 		AssumeSyncAfter: 24 * time.Hour, Read: r.world.dnsEndpoint, Adopt: true, Clock: r.opts.clock,
 	})
+	r.owner = endpointOwner{r.world}
 }
 
 // answer keeps what the publisher would tell a Canary.

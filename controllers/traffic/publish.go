@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -90,6 +89,8 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 			c.served.forget(r.Ingress)
 		}
 		switch {
+		case c.weight.generationIsNot(generation): // it may have been published with the weight before
+			again[r.Ingress] = 0
 		case r.Err != nil || r.Status.Err != nil:
 			again[r.Ingress] = retry
 		case !r.Status.InSync:
@@ -103,13 +104,6 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	}
 	c.kick()
 	return again
-}
-
-// isTheirs tells whether an Ingress exists that the filter leaves out, and that this process has not published: another publisher of the cluster may have,
-// and its records must not be withdrawn.
-func (c *Controller) isTheirs(ctx context.Context, name types.NamespacedName) bool {
-	ingress := &networkingv1.Ingress{}
-	return !c.served.knows(name) && c.source.caches.Get(ctx, name, ingress) == nil && c.source.filter.ingress(ingress) == nil
 }
 
 // isRefused tells whether nothing but a change of somebody else can help an Ingress.

@@ -131,14 +131,15 @@ func (n *notes) with(parts ...string) int {
 type rig struct {
 	*Controller
 
-	t     *testing.T
-	clock *vclock.Clock
-	kube  client.WithWatch
-	dns   *dnstest.Backend
-	row   *row
-	notes *notes
-	due   map[types.NamespacedName]time.Time
-	steer time.Time
+	t      *testing.T
+	clock  *vclock.Clock
+	jumped *jumping // the clock of the controller
+	kube   client.WithWatch
+	dns    *dnstest.Backend
+	row    *row
+	notes  *notes
+	due    map[types.NamespacedName]time.Time
+	steer  time.Time
 }
 
 // newRig starts a controller in a cluster that has the objects, with weight 100 served.
@@ -148,7 +149,7 @@ func newRig(t *testing.T, flags []string, objects ...client.Object) *rig {
 	r.kube = fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objects...).
 		WithIndex(&networkingv1.Ingress{}, byHost, hostsOf).WithIndex(&networkingv1.Ingress{}, byService, servicesOf).
 		WithIndex(&discoveryv1.EndpointSlice{}, byService, serviceOfSlice).Build()
-	r.dns = dnstest.NewBackend(r.clock, syncDelay)
+	r.dns, r.jumped = dnstest.NewBackend(r.clock, syncDelay), &jumping{Clock: r.clock}
 	r.restart(flags...)
 	return r
 }
@@ -159,7 +160,7 @@ func (r *rig) restart(flags ...string) {
 	if r.Controller != nil {
 		r.queue.ShutDown()
 	}
-	opts := Options{clock: r.clock}
+	opts := Options{clock: r.jumped}
 	set := flag.NewFlagSet("penstock", flag.ContinueOnError)
 	opts.AddFlags(set)
 	if err := set.Parse(append([]string{"-cluster-name", cluster, "-host-ttl", hostTTL.String(), "-backend-type", "configmap"}, flags...)); err != nil {
@@ -175,14 +176,14 @@ func (r *rig) restart(flags ...string) {
 	r.Controller = &Controller{
 		opts: opts, store: r.row, weight: &weight{}, served: newServed(), metrics: m, log: zaptest.NewLogger(r.t).Sugar(), queue: newQueue(),
 		events: newAnnouncer(r.notes, types.NamespacedName{}), changed: make(chan struct{}, 1),
-		source: &source{caches: r.kube, filter: opts.filter, answer: func(context.Context, *corev1.ConfigMap, string) error { return nil }},
+		source: &source{caches: r.kube, filter: opts.filter, sole: opts.SolePublisher, answer: func(context.Context, *corev1.ConfigMap, string) error { return nil }},
 	}
 	r.t.Cleanup(r.queue.ShutDown)
 	if r.gates, err = newGates(r.t.Context(), r.Controller); err != nil {
 		r.t.Fatal(err)
 	}
-	r.publisher, err = dns.NewPublisher(cluster, r.source, r.dns, r.weight, nil, dns.PublisherOptions{
-		HealthCheck: r.weight.healthCheck, HostTTL: opts.HostTTL, Ready: r.source.ready, Prove: r.weight.wanted, Clock: r.clock, AnnotationPrefix: opts.AnnotationPrefix,
+	r.publisher, err = dns.NewPublisher(cluster, r.source, dated{r.dns, r.jumped}, r.weight, nil, dns.PublisherOptions{
+		HealthCheck: r.weight.healthCheck, HostTTL: opts.HostTTL, Ready: r.source.ready, Prove: r.weight.wanted, Clock: r.jumped, AnnotationPrefix: opts.AnnotationPrefix,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -195,6 +196,48 @@ func (r *rig) restart(flags ...string) {
 	for i := range list.Items { // what the watches bring first
 		r.queue.Add(client.ObjectKeyFromObject(&list.Items[i]))
 	}
+}
+
+// jumping is a clock that somebody sets.
+type jumping struct {
+	*vclock.Clock
+
+	mu     sync.Mutex // guards the following
+	offset time.Duration
+}
+
+func (j *jumping) by(d time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.offset += d
+}
+
+// Now implements clock.PassiveClock.
+func (j *jumping) Now() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.Clock.Now().Add(j.offset)
+}
+
+// Since implements clock.PassiveClock.
+func (j *jumping) Since(at time.Time) time.Duration { return j.Now().Sub(at) }
+
+// dated is a backend in the controller's process, whose times are on the same clock.
+type dated struct {
+	dns.Backend
+
+	clock *jumping
+}
+
+// Publish implements dns.Backend.
+func (d dated) Publish(ctx context.Context, publications ...dns.Publication) ([]dns.Status, error) {
+	statuses, err := d.Backend.Publish(ctx, publications...)
+	for i := range statuses {
+		if since := &statuses[i].InSyncSince; !since.IsZero() {
+			*since = since.Add(d.clock.Now().Sub(d.clock.Clock.Now()))
+		}
+	}
+	return statuses, err
 }
 
 // moment does all that is due now.

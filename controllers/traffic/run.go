@@ -51,6 +51,9 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = float32(opts.KubeAPIQPS), opts.KubeAPIBurst
 	pod := types.NamespacedName{Namespace: podNamespace(), Name: os.Getenv("POD_NAME")}
+	if err := reach(ctx, config); err != nil {
+		return err
+	}
 	m, err := newManager(config, opts, log)
 	if err != nil {
 		return err
@@ -58,6 +61,11 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 	kube, err := kubernetes.NewForConfigAndClient(config, m.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("kubernetes client: %w", err)
+	}
+	if opts.Backend == BackendRoute53 {
+		if opts.origin, err = originOf(ctx, kube); err != nil {
+			return err
+		}
 	}
 	c, err := newController(ctx, m, kube, opts, pod, log)
 	if err != nil {
@@ -72,6 +80,20 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 	log.Infow("starting", "cluster", opts.ClusterName, "store", opts.Store, "dns_backend", opts.Backend)
 	if err := m.Start(ctx); err != nil {
 		return fmt.Errorf("manager: %w", err)
+	}
+	return nil
+}
+
+// reach returns an error if the API server does not answer. What the manager asks it while it is made has no deadline: it would wait in silence.
+func reach(ctx context.Context, config *rest.Config) error {
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("kubernetes client: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if _, err := kube.Discovery().RESTClient().Get().AbsPath("/version").DoRaw(ctx); err != nil {
+		return fmt.Errorf("ask the API server at %s for its version: %w", config.Host, err)
 	}
 	return nil
 }
@@ -157,7 +179,7 @@ func newController(ctx context.Context, m manager.Manager, kube kubernetes.Inter
 	}
 	c := &Controller{
 		opts: opts, store: weights, weight: &weight{}, served: newServed(), metrics: metrics, log: log,
-		source:  &source{caches: m.GetCache(), filter: opts.filter, answer: dns.NewKubeSource(kube, opts.clock).Answer},
+		source:  &source{caches: m.GetCache(), filter: opts.filter, sole: opts.SolePublisher, answer: dns.NewKubeSource(kube, opts.clock).Answer},
 		queue:   newQueue(),
 		events:  newAnnouncer(m.GetEventRecorder("penstock"), pod),
 		changed: make(chan struct{}, 1),
@@ -176,7 +198,10 @@ func newController(ctx context.Context, m manager.Manager, kube kubernetes.Inter
 	if err != nil {
 		return nil, fmt.Errorf("cluster publisher: %w", err)
 	}
-	c.owner, _ = backend.(owner)
+	var remembers bool
+	if c.owner, remembers = backend.(owner); !remembers {
+		c.owner = endpointOwner{m.GetCache()}
+	}
 	if err := index(ctx, m.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
@@ -262,10 +287,9 @@ func newGates(ctx context.Context, c *Controller) (ramp.Gates, error) {
 
 func newBackend(m manager.Manager, opts Options, log *zap.SugaredLogger) (dns.Backend, error) {
 	if opts.Backend == BackendRoute53 {
-		return route53.New(route53.NewEnvironmentClient(), log, route53.Options{
-			Zones: opts.Route53Zones, AdoptExternalDNS: opts.Route53AdoptOwner, TXTPrefix: opts.Route53TXTPrefix, TXTSuffix: opts.Route53TXTSuffix,
-			TXTWildcardReplacement: opts.Route53TXTWildcard, Rate: opts.rate(), Registerer: crmetrics.Registry,
-		}), nil
+		o := opts.route53()
+		o.Registerer = crmetrics.Registry
+		return route53.New(route53.NewEnvironmentClient(), log, o), nil
 	}
 	client, err := dynamic.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
 	if err != nil {

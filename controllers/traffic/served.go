@@ -17,17 +17,21 @@ type served struct {
 
 // serving is how far one Ingress is.
 type serving struct {
-	generation  int64 // of the weight that it was last published with
-	result      dns.Result
-	done        bool // in sync, or refused, which nobody waits for
-	refused     int  // hosts
+	generation int64 // of the weight that it was last published with
+	result     dns.Result
+	done       bool // in sync, or refused, which nobody waits for
+	refused    int  // hosts
+	// served is the last generation that it is known to be served with, or began with; effectiveAt is when that was effective. What else changes of an
+	// Ingress is of no concern to the cluster's weight.
+	served      int64
 	effectiveAt time.Time
 }
 
 // progress is how far all Ingresses are with a generation of the weight.
 type progress struct {
-	pending, refused int // Ingresses; hosts
-	effectiveAt      time.Time
+	pending, refused int       // Ingresses, whatever they wait for; hosts
+	unserved         int       // Ingresses that were there before the generation, and are not known to be served with it
+	effectiveAt      time.Time // of the generation; zero is long ago
 }
 
 func newServed() *served { return &served{ingresses: map[types.NamespacedName]serving{}} }
@@ -38,7 +42,7 @@ func (s *served) expect(names []types.NamespacedName) {
 	defer s.mu.Unlock()
 	for _, name := range names {
 		if _, known := s.ingresses[name]; !known {
-			s.ingresses[name] = serving{generation: -1}
+			s.ingresses[name] = serving{generation: -1, served: -1}
 		}
 	}
 }
@@ -62,17 +66,30 @@ func (s *served) forget(name types.NamespacedName) {
 // weight is acknowledged, what a backend takes for in sync counts.
 func (s *served) note(generation int64, r dns.Result, proof bool) {
 	done := r.InSync() || !proof && r.Err == nil && r.Status.Err == nil && r.Status.InSync
-	state := serving{generation: generation, result: r, done: done, effectiveAt: r.EffectiveAt}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, known := s.ingresses[r.Ingress]
+	if r.Err != nil && len(r.Hosts) == 0 { // nothing new is known of it
+		r.Hosts, r.Status = before.result.Hosts, before.result.Status
+	}
+	at := r.EffectiveAt
+	state := serving{generation: generation, result: r, done: done}
 	for _, host := range r.Hosts {
 		if host.Err != nil {
 			state.refused++
 		}
 	}
 	if r.Err == nil && isRefused(r) {
-		state.done, state.refused, state.effectiveAt = true, max(len(r.Hosts), 1), time.Time{}
+		state.done, state.refused, at = true, max(len(r.Hosts), 1), time.Time{}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	switch {
+	case !known: // it has never been served with another weight
+		state.served = generation
+	case state.done && before.served < generation:
+		state.served, state.effectiveAt = generation, at
+	default:
+		state.served, state.effectiveAt = before.served, before.effectiveAt
+	}
 	s.ingresses[r.Ingress] = state
 }
 
@@ -85,6 +102,9 @@ func (s *served) of(generation int64) progress {
 		p.refused += state.refused
 		if state.generation < generation || !state.done {
 			p.pending++
+		}
+		if state.served < generation {
+			p.unserved++
 		}
 		if state.effectiveAt.After(p.effectiveAt) {
 			p.effectiveAt = state.effectiveAt

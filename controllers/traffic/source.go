@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -67,6 +68,7 @@ func serviceOfSlice(object client.Object) []string {
 type source struct {
 	caches client.Reader
 	filter filter
+	sole   bool // the cluster has no other publisher
 	answer func(ctx context.Context, configMap *corev1.ConfigMap, observed string) error
 }
 
@@ -125,7 +127,8 @@ func (s *source) Answer(ctx context.Context, configMap *corev1.ConfigMap, observ
 	return s.answer(ctx, configMap, observed)
 }
 
-// ready tells whether every Service that an Ingress names for a host has an endpoint that is ready. A host without any Service has nobody.
+// ready tells whether every Service that an Ingress names for a host has an endpoint that is ready. A host without any Service has nobody. One Service that
+// is not ready is enough to know, whatever is not known of the others.
 func (s *source) ready(ctx context.Context, ingress *networkingv1.Ingress, host string) (bool, error) {
 	var services []string
 	for _, rule := range ingress.Spec.Rules {
@@ -133,13 +136,16 @@ func (s *source) ready(ctx context.Context, ingress *networkingv1.Ingress, host 
 			services = appendServices(services, rule)
 		}
 	}
+	var errs []error
 	for _, service := range services {
 		ready, err := s.serviceReady(ctx, types.NamespacedName{Namespace: ingress.Namespace, Name: service})
-		if err != nil || !ready {
-			return false, err
+		if err == nil && !ready {
+			return false, nil
 		}
+		errs = append(errs, err)
 	}
-	return len(services) > 0, nil
+	err := errors.Join(errs...)
+	return len(services) > 0 && err == nil, err
 }
 
 func (s *source) serviceReady(ctx context.Context, service types.NamespacedName) (bool, error) {

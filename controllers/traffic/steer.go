@@ -8,6 +8,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/penstock-dev/penstock/controllers/ramp"
 	"github.com/penstock-dev/penstock/controllers/store"
@@ -23,8 +24,9 @@ func (c *Controller) steer(ctx context.Context) (after time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.steerTimeout())
 	defer cancel()
 	var err error
+	var gates answer
 	for range rounds {
-		if after, err = c.steerOnce(ctx); !errors.Is(err, store.ErrConflict) {
+		if after, err = c.steerOnce(ctx, &gates); !errors.Is(err, store.ErrConflict) {
 			break
 		}
 	}
@@ -57,7 +59,14 @@ func (c *Controller) storeFailed(err error) {
 	}
 }
 
-func (c *Controller) steerOnce(ctx context.Context) (time.Duration, error) {
+// answer is what the gates have said about a step in one direction.
+type answer struct {
+	asked, rising bool
+	err           error
+}
+
+// steerOnce does what steer does, once. The gates are asked for a direction that their answer is not about.
+func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duration, error) {
 	row, err := c.read(ctx)
 	if err != nil {
 		return 0, err
@@ -74,8 +83,11 @@ func (c *Controller) steerOnce(ctx context.Context) (time.Duration, error) {
 	seen := c.seen()
 	due, rising := ramp.Due(row, c.opts.Ramp, seen)
 	if due {
-		seen.Gates = c.gates.Check(ctx, rising)
-		c.metrics.gated(seen.Gates)
+		if !gates.asked || gates.rising != rising {
+			*gates = answer{true, rising, c.gates.Check(ctx, rising)}
+			c.metrics.gated(gates.err)
+		}
+		seen.Gates = gates.err
 	}
 	next, after := ramp.Next(row, c.opts.Ramp, seen)
 	if next != row {
@@ -140,13 +152,13 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 // ingresses returns the names of those that are the controller's.
 func (c *Controller) ingresses(ctx context.Context) ([]types.NamespacedName, error) {
 	list := &networkingv1.IngressList{}
-	if err := c.source.caches.List(ctx, list); err != nil {
+	if err := c.source.caches.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // nobody changes them here
 		return nil, fmt.Errorf("list ingresses: %w", err)
 	}
 	names := make([]types.NamespacedName, 0, len(list.Items))
 	for i := range list.Items {
-		if ingress := c.source.filter.ingress(&list.Items[i]); ingress != nil {
-			names = append(names, types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name})
+		if ingress := &list.Items[i]; ingress.DeletionTimestamp == nil && c.source.filter.mine(ingress) {
+			names = append(names, client.ObjectKeyFromObject(ingress))
 		}
 	}
 	return names, nil
@@ -159,8 +171,8 @@ func (c *Controller) seen() ramp.Seen {
 	p := c.served.of(generation)
 	c.metrics.progress(p)
 	return ramp.Seen{
-		Now: now, InSync: known && p.pending == 0, EffectiveSince: p.effectiveAt,
-		Effective: known && p.pending == 0 && !now.Before(p.effectiveAt),
+		Now: now, InSync: known && p.unserved == 0, EffectiveSince: p.effectiveAt,
+		Effective: known && p.unserved == 0 && !now.Before(p.effectiveAt),
 	}
 }
 

@@ -55,6 +55,12 @@ func (w *weight) now() (generation int64, known bool) {
 	return w.generation, w.known
 }
 
+// generationIsNot tells whether the weight has changed since a generation.
+func (w *weight) generationIsNot(generation int64) bool {
+	now, _ := w.now()
+	return now != generation
+}
+
 // would tells whether set would change anything.
 func (w *weight) would(percent weights.Percent, check string, unserved bool) bool {
 	w.mu.Lock()

@@ -60,6 +60,7 @@ annotationFilter: annotation-filter
 annotationPrefix: annotation-prefix
 awsHealthCheckID: aws-health-check-id
 devMode: dev-mode
+solePublisher: sole-publisher
 backendType: backend-type
 initialWeight: initial-weight
 pollInterval: poll-interval
@@ -79,6 +80,7 @@ route53AdoptOwner: route53-adopt-owner
 route53AdoptTXTPrefix: route53-adopt-txt-prefix
 route53AdoptTXTSuffix: route53-adopt-txt-suffix
 route53AdoptTXTWildcard: route53-adopt-txt-wildcard
+route53AdoptOrigin: route53-adopt-origin
 route53Rate: route53-rate
 kubeAPIQPS: kube-api-qps
 kubeAPIBurst: kube-api-burst

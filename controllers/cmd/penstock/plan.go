@@ -21,9 +21,9 @@ Shows what a controller with the same flags would change in DNS next, and why, a
 set and no row. It reads Ingresses, EndpointSlices, ConfigMaps, DNSEndpoints, the store and, with dns-backend route53,
 the hosted zones. Gates, and name servers, are not asked.
 
-  + is created, - is deleted, ~ changes, ! is refused or not known, and stays as it is, ? is done in spite of something
+  + is created, - is deleted, ~ changes, ! is refused, kept or not known, and stays as it is, ? is done in spite of something
 
-Exit codes: 0 if nothing would change, 2 if something would, 1 if not all could be found out.
+Exit codes: 0 if nothing would change, 2 if something would, 1 if not all could be found out, 64 for wrong flags.
 
 Examples:
   # before a controller starts with another weight in its flag
@@ -46,14 +46,14 @@ func runPlan(ctx context.Context, args []string, out, _ io.Writer) (int, error) 
 	rest, err := parse(flags, planHelp, args, out)
 	switch {
 	case err != nil:
-		return failed, err
+		return usageFailed, err
 	case len(rest) > 0:
-		return failed, fmt.Errorf("argument %q is no flag: name the cluster with the flag cluster-name", rest[0])
+		return usageFailed, fmt.Errorf("argument %q is no flag: name the cluster with the flag cluster-name", rest[0])
 	case *output != "" && *output != "json":
-		return failed, fmt.Errorf("flag o %q: write json, or leave it out for text", *output)
+		return usageFailed, fmt.Errorf("flag o %q: write json, or leave it out for text", *output)
 	}
 	if err := opts.Complete(); err != nil { // before anything is asked
-		return failed, err
+		return usageFailed, err
 	}
 	config, namespace, err := kubeconfig(*path, *kubeContext)
 	if err != nil {
@@ -138,7 +138,7 @@ func planText(p traffic.Planned) string {
 	for _, s := range []struct {
 		severity traffic.Severity
 		text     string
-	}{{traffic.Refused, "refused"}, {traffic.Unknown, "not known"}} {
+	}{{traffic.Refused, "refused"}, {traffic.Kept, "kept"}, {traffic.Unknown, "not known"}} {
 		if marks[s.severity] > 0 {
 			fmt.Fprintf(&b, ", %d %s", marks[s.severity], s.text)
 		}

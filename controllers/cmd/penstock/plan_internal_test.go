@@ -100,9 +100,10 @@ func TestPlanCommand(t *testing.T) {
 		"NoRow":     {reason: "No row is made, and the plan says what it would be.", weight: "30", args: []string{"--configmap", "other", "--initial-weight", "30"}, golden: "plan-norow.txt"},
 		"Unknown":   {reason: "A plan that lacks something is an error.", weight: "50", args: []string{"--cluster-name", "eas"}, code: failed, want: "give each cluster a ConfigMap of its own"},
 		"Forbidden": {reason: "What cannot be read is an error.", weight: "50", gone: "/apis/networking.k8s.io/v1/ingresses", code: failed, want: "list ingresses"},
-		"Flag":      {reason: "Flags are checked as the controller does.", args: []string{"--ramp-step", "500"}, code: failed, want: "flag ramp-step"},
-		"Argument":  {reason: "Nothing but flags.", args: []string{"east"}, code: failed, want: `argument "east"`},
-		"Output":    {reason: "Two formats.", args: []string{"-o", "yaml"}, code: failed, want: `flag o "yaml"`},
+		"Flag":      {reason: "Flags are checked as the controller does.", args: []string{"--ramp-step", "500"}, code: usageFailed, want: "flag ramp-step"},
+		"NoFlag":    {reason: "A flag that does not exist is named.", args: []string{"--ramp-stp", "5"}, code: usageFailed, want: "ramp-stp"},
+		"Argument":  {reason: "Nothing but flags.", args: []string{"east"}, code: usageFailed, want: `argument "east"`},
+		"Output":    {reason: "Two formats.", args: []string{"-o", "yaml"}, code: usageFailed, want: `flag o "yaml"`},
 		"Context":   {reason: "A context that does not exist is named.", args: []string{"--context", "nowhere"}, code: failed, want: `context "nowhere"`},
 	} {
 		t.Run(name, func(t *testing.T) {

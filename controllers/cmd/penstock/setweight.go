@@ -21,8 +21,8 @@ import (
 const setWeightHelp = `Usage: penstock set-weight CLUSTER N [flags]
 
 Writes N, a whole number from 0 to 100, as the DesiredWeight of a cluster into the store, and says what was desired
-before. The cluster's controller carries it to DNS. With --wait it shows the way until N is served. An interrupt ends the
-waiting only: the wish stays in the store.
+before. The cluster's controller carries it to DNS. A gradual move to N that gates have taken back is begun anew. With
+--wait it shows the way until N is served. An interrupt ends the waiting only: the wish stays in the store.
 
 Exit codes: 0 if the wish was written and, with --wait, is served; 1 if not, if the move was rolled back, or if --timeout
 passed; 64 for wrong arguments; 130 if the waiting was interrupted.
@@ -148,12 +148,40 @@ func setWeight(ctx context.Context, weights store.Store, o setWeightOptions, out
 	if _, err := fmt.Fprintln(out, clean(text)); err != nil {
 		return failed, fmt.Errorf("write: %w", err)
 	}
+	if readErr == nil && rolledBack(before, o.weight) {
+		if err := beginAnew(bounded, weights, before, o, out); err != nil {
+			return failed, err
+		}
+	}
 	if !o.wait {
 		return 0, nil
 	}
 	w := &waiting{setWeightOptions: o, from: before.CurrentWeight, known: readErr == nil, out: out}
 	code, err := w.wait(ctx, weights, clock)
 	return code, errors.Join(err, w.end())
+}
+
+// rolledBack tells whether a gradual move to a weight was taken back by gates, and will not be tried again by itself.
+func rolledBack(row store.Row, weight int) bool {
+	return row.Ramp.Phase == store.RolledBack && row.DesiredWeight == weight && row.Ramp.To == weight
+}
+
+// beginAnew forgets a move that was taken back, so that the controller asks the gates again at once. While the way back is not served, nobody knows where
+// a new move would begin.
+func beginAnew(ctx context.Context, weights store.Store, before store.Row, o setWeightOptions, out screen) error {
+	if before.CurrentWeight != before.Ramp.Weight {
+		return fmt.Errorf("the move of cluster %s to %d was rolled back, and the way back to %d is not served yet: try again when CurrentWeight is %d",
+			o.cluster, o.weight, before.Ramp.Weight, before.Ramp.Weight)
+	}
+	anew := before
+	anew.Ramp = store.Ramp{}
+	if err := weights.Acknowledge(ctx, before, anew); err != nil {
+		return fmt.Errorf("begin the move of cluster %s to %d anew: %w", o.cluster, o.weight, err)
+	}
+	if _, err := fmt.Fprintf(out, "cluster %s: the move to %d, which was rolled back, begins anew at %d\n", clean(o.cluster), o.weight, before.CurrentWeight); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 func noRow(o setWeightOptions, err error) error {
@@ -224,13 +252,13 @@ func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clo
 
 // done tells whether there is nothing to wait for any more, and why that is not the wish.
 func (w *waiting) done(row store.Row) (bool, error) {
-	switch r := row.Ramp; {
+	switch {
 	case row.DesiredWeight != w.weight:
 		return true, fmt.Errorf("somebody has set DesiredWeight of cluster %s to %d meanwhile, so %d is not waited for any more", w.cluster, row.DesiredWeight, w.weight)
 	case row.CurrentWeight == w.weight:
 		return true, nil
-	case r.Phase == store.RolledBack && r.To == w.weight:
-		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s; to try again, set %d, and then %d", w.cluster, w.weight, clean(r.Message), r.Weight, w.weight)
+	case rolledBack(row, w.weight):
+		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s; to try again, set %d once more", w.cluster, w.weight, clean(row.Ramp.Message), w.weight)
 	}
 	return false, nil
 }

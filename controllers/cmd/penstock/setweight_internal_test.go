@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/penstock-dev/penstock/controllers/store"
@@ -23,6 +24,7 @@ type script struct {
 	failing error // of Desire
 	rows    []any // store.Row or error
 	desired []int
+	anew    []store.Row // what was acknowledged
 	reads   int
 	onRead  func(n int)
 }
@@ -55,8 +57,12 @@ func (s *script) Create(context.Context, store.Row) error {
 	return errors.New("this command makes no row")
 }
 
-func (s *script) Acknowledge(context.Context, store.Row, store.Row) error {
-	return errors.New("this command acknowledges nothing")
+func (s *script) Acknowledge(_ context.Context, read, row store.Row) error {
+	if read != s.before {
+		return store.ErrConflict
+	}
+	s.anew = append(s.anew, row)
+	return nil
 }
 
 func moving(desired, current, weight int, phase store.Phase, message string) store.Row {
@@ -78,6 +84,7 @@ func TestSetWeight(t *testing.T) {
 		code    int
 		want    string // in the error
 		golden  string
+		anew    []store.Row
 	}{
 		"Set": {reason: "The wish is written, and what was before is said.", script: script{before: before}, golden: "set.txt"},
 		"Mended": {
@@ -101,6 +108,15 @@ func TestSetWeight(t *testing.T) {
 			reason:  "A move that went back will not arrive.",
 			script:  script{before: before, rows: []any{moving(80, 40, 20, store.RolledBack, "went back from 40 to 20 after 5 refusals")}},
 			options: setWeightOptions{wait: true, timeout: time.Minute}, code: failed, want: "rolled back: went back from 40 to 20", golden: "rolledback.txt",
+		},
+		"Anew": {
+			reason:  "A move that went back and is wanted again begins where it came from.",
+			script:  script{before: moving(80, 20, 20, store.RolledBack, "went back"), rows: []any{moving(80, 30, 30, store.Moving, "held"), moving(80, 80, 80, store.Arrived, "")}},
+			options: setWeightOptions{wait: true, timeout: time.Minute}, golden: "anew.txt", anew: []store.Row{{ClusterName: "east", DesiredWeight: 80, CurrentWeight: 20}},
+		},
+		"StillGoingBack": {
+			reason: "Where a move would begin is not known before the way back is served.",
+			script: script{before: moving(80, 40, 20, store.RolledBack, "went back")}, code: failed, want: "try again when CurrentWeight is 20",
 		},
 		"EarlierRollBack": {
 			reason: "The end of an earlier move is not that of this one.",
@@ -129,6 +145,9 @@ func TestSetWeight(t *testing.T) {
 			code, err := setWeight(t.Context(), &tc.script, tc.options, on(&out, tc.width), &stepping{FakeClock: testclock.NewFakeClock(start)})
 			if code != tc.code || (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%s\ncode %d, error %v; want code %d and %q", tc.reason, code, err, tc.code, tc.want)
+			}
+			if diff := cmp.Diff(tc.anew, tc.script.anew); diff != "" {
+				t.Errorf("%s\nacknowledged -want +got:\n%s", tc.reason, diff)
 			}
 			if tc.golden != "" {
 				golden(t, "set-weight-"+tc.golden, out.String())

@@ -33,8 +33,8 @@ const statusHelp = `Usage: penstock status [flags]
 
 Shows, for each host and cluster, the weight that is desired, that is served and that is published, since when the
 records are in sync, the canary that the host points at, and whether somebody serves it. The leader among the
-controllers is asked, through the API server's proxy of Pods, for which the verb get on pods/proxy is needed, and on
-leases and pods to find it.
+controllers is asked, through the API server's proxy of Pods. That needs the verb get on pods/proxy, and get on leases and
+list on pods to find it: the chart makes such a role with rbac.viewer.
 
 Exit codes: 0 if every cluster answered, 1 if one did not, 64 for wrong flags. A watch that is interrupted ends with 0.
 
@@ -209,7 +209,7 @@ func remedy(code int) string {
 	case http.StatusNotFound:
 		return ": this is no penstock controller, or an older one, or the port is not that of its metrics"
 	case http.StatusForbidden:
-		return ": allow the verb get on pods/proxy, pods and leases"
+		return ": allow the verb get on pods/proxy and leases, and list on pods, as the role of the chart does with rbac.viewer"
 	}
 	return ""
 }

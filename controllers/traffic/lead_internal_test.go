@@ -1,0 +1,186 @@
+package traffic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/penstock-dev/penstock/controllers/store"
+)
+
+// A standby reads no row, publishes nothing and acknowledges nothing: the manager starts only on the leader what says that it needs to lead.
+func TestOnlyTheLeaderWorks(t *testing.T) {
+	t.Parallel()
+	var runnable manager.Runnable = &leader{}
+	if l, ok := runnable.(manager.LeaderElectionRunnable); !ok || !l.NeedLeaderElection() {
+		t.Error("the controller runs on every replica")
+	}
+}
+
+// watched is a store that says when it changes, at once and until the end.
+type watchedRow struct {
+	*row
+
+	watching chan struct{}
+}
+
+func (w *watchedRow) Watch(ctx context.Context, changed func()) error {
+	changed()
+	close(w.watching)
+	<-ctx.Done()
+	return errors.New("the watch has ended")
+}
+
+// A leader publishes and acknowledges by itself, and leaves nothing behind when it is told to end, wherever it is: TestMain looks for goroutines.
+func TestLead(t *testing.T) {
+	t.Parallel()
+	for label, until := range map[string]func(r *rig) bool{
+		"AtOnce":        func(*rig) bool { return true },
+		"Published":     func(r *rig) bool { return r.dns.Writes() > 0 },
+		"Acknowledged":  func(r *rig) bool { return r.row.now().CurrentWeight == 40 },
+		"StoreIsAway":   func(r *rig) bool { return r.storeError() != "" },
+		"RecordsUnread": func(r *rig) bool { return r.dns.Publishes() > 0 },
+	} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, app("one", "one.example.com")...)
+			r.desire(40)
+			name := client.ObjectKeyFromObject(app("one")[0])
+			r.owner = &owned{names: []types.NamespacedName{name}}
+			switch label {
+			case "StoreIsAway":
+				r.row.readErr = errors.New("away")
+			case "RecordsUnread":
+				r.owner = &owned{fails: 1 << 30}
+			}
+			watched := &watchedRow{r.row, make(chan struct{})}
+			r.store = watched
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			ended := make(chan error, 1)
+			go func() { ended <- r.lead(ctx) }()
+			<-watched.watching
+			for !until(r) {
+				r.clock.Sleep(100 * time.Millisecond)
+				r.queue.Add(name) // an event: the queue's own timers are on a clock that runs
+				select {
+				case err := <-ended:
+					t.Fatalf("it ended by itself: %v", err)
+				default:
+					runtime.Gosched()
+				}
+			}
+			if !r.leads.Load() {
+				t.Error("it does not say that it leads")
+			}
+			end()
+			if err := <-ended; err != nil || r.leads.Load() {
+				t.Errorf("error %v, leads %t", err, r.leads.Load())
+			}
+		})
+	}
+}
+
+func (c *Controller) storeError() string {
+	c.seenRow.Lock()
+	defer c.seenRow.Unlock()
+	return c.seenRow.err
+}
+
+// Who does not lead knows no weight: 0 would be a cluster that is drained.
+func TestMetricsOfAStandby(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	registry := prometheus.NewPedanticRegistry()
+	m, err := newMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.metrics = m
+	gauges := func() (names []string) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if strings.HasSuffix(f.GetName(), "_total") {
+				continue
+			}
+			names = append(names, f.GetName())
+		}
+		return names
+	}
+	if got := gauges(); len(got) > 0 {
+		t.Errorf("a standby shows %q", got)
+	}
+	r.desire(40)
+	r.moment()
+	for _, name := range []string{"cluster_traffic_controller_ingress_weight_desired", "cluster_traffic_controller_ingress_weight_current"} {
+		if got := gauges(); !slices.Contains(got, name) {
+			t.Errorf("the leader shows %q, and not %s", got, name)
+		}
+	}
+	if desired, current := valueOf(t, m.desired), valueOf(t, m.current); desired != 40 || current != 100 {
+		t.Errorf("desired %v, current %v, want what is asked for and what is served", desired, current)
+	}
+}
+
+// The status tells what is known of each host, and a replica that does not lead says so.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	objects := append(app("one", "one.example.com", "two.example.com"), app("bad", "no_name")...)
+	r := newRig(t, nil, objects...)
+	ask := func() (int, string) {
+		answer := httptest.NewRecorder()
+		r.handleStatus(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+		return answer.Code, answer.Body.String()
+	}
+	if code, text := ask(); code != http.StatusServiceUnavailable || !strings.Contains(text, LeaseID) {
+		t.Errorf("a standby answers %d %s", code, text)
+	}
+	r.leads.Store(true)
+	r.apply(endpoints("two", false))
+	r.desire(40)
+	r.run(5 * time.Second)
+	code, text := ask()
+	var got Status
+	if err := json.Unmarshal([]byte(text), &got); err != nil || code != http.StatusOK {
+		t.Fatalf("the leader answers %d %s (%v)", code, text, err)
+	}
+	weight := "40"
+	row := store.Row{ClusterName: cluster, DesiredWeight: 40, CurrentWeight: 100}
+	if got.Cluster != cluster || got.Row != row || got.Weight == nil || *got.Weight != weight || got.Pending != 1 || got.StoreError != "" {
+		t.Errorf("status %+v", got)
+	}
+	if len(got.Hosts) != 2 || got.Hosts[0].Host != "one.example.com" || got.Hosts[1].Host != "two.example.com" {
+		t.Fatalf("hosts %+v", got.Hosts)
+	}
+	if h := got.Hosts[0]; h.Published != 40 || !h.Ready || h.InSyncSince != nil || h.Ingress != "one" || h.Namespace != namespace {
+		t.Errorf("host %+v", h)
+	}
+	if h := got.Hosts[1]; h.Published != 0 || h.Ready {
+		t.Errorf("host %+v", h)
+	}
+	r.run(time.Minute)
+	if _, text := ask(); !strings.Contains(text, `"inSyncSince"`) || !strings.Contains(text, `"pending":0`) || !strings.Contains(text, `"CurrentWeight":40`) {
+		t.Errorf("after a minute the status is %s", text)
+	}
+	r.row.readErr = errors.New("the table is away")
+	r.steer = time.Time{}
+	r.moment()
+	if _, text := ask(); !strings.Contains(text, "the table is away") {
+		t.Errorf("while the store is away the status is %s", text)
+	}
+}
