@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -20,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -58,6 +55,8 @@ type setup struct {
 	publish  string         // who publishes: the router, or a traffic controller if it is "controller"
 	weights  map[string]int // of the clusters; one with weight 100 if nil
 	change   func(*flaggerv1.Canary)
+	matches  bool // it is an A/B test, whose condition the clients do not meet
+	patient  bool // it mostly waits
 }
 
 // app is an application in one cluster or more, with clients.
@@ -145,7 +144,7 @@ func newApp(t *testing.T, s setup) *app {
 // prepareApp starts an application without clients, when there is room for it.
 func prepareApp(t *testing.T, s setup) *app {
 	t.Helper()
-	if s.backend != "externaldns" { // which mostly waits for name servers, and so takes longest
+	if s.backend != "externaldns" && !s.patient { // external-dns mostly waits for name servers, and so takes longest
 		world.room <- struct{}{}
 		t.Cleanup(func() { <-world.room })
 	}
@@ -189,104 +188,6 @@ func (a *app) start() {
 	}
 	<-time.After(2 * syncDelay) // what Route 53 has accepted is not answered at once
 	a.startClients()
-}
-
-// changes are the times at which records of a zone changed.
-type changes struct {
-	mu   sync.Mutex // guards the following
-	at   []time.Time
-	last string
-}
-
-// watchRoute53 notes changes of the zone's A records until the test ends.
-func (a *app) watchRoute53() {
-	ctx, stop := context.WithCancel(a.t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		ticker := time.NewTicker(50 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			var text strings.Builder
-			for _, set := range a.route53.RecordSets(a.zoneID) {
-				if set.Type == route53types.RRTypeA {
-					_ = json.NewEncoder(&text).Encode(set) // plain data
-				}
-			}
-			a.changes.mu.Lock()
-			if a.changes.last != text.String() {
-				a.changes.last, a.changes.at = text.String(), append(a.changes.at, time.Now())
-			}
-			a.changes.mu.Unlock()
-		}
-	})
-	a.t.Cleanup(func() {
-		stop()
-		running.Wait()
-	})
-}
-
-// changedBefore returns when the zone was last changed before a time.
-func (a *app) changedBefore(at time.Time) time.Time {
-	a.changes.mu.Lock()
-	defer a.changes.mu.Unlock()
-	var last time.Time
-	for _, change := range a.changes.at {
-		if change.Before(at) {
-			last = change
-		}
-	}
-	return last
-}
-
-// resolves tells whether DNS answers for the host with an address of every cluster that has a weight.
-func (a *app) resolves() bool {
-	published := map[string]bool{}
-	for _, set := range a.route53.RecordSets(a.zoneID) {
-		if set.Type == route53types.RRTypeA && strings.TrimSuffix(*set.Name, ".") == a.host {
-			published[aws.ToString(set.SetIdentifier)] = true
-		}
-	}
-	if a.setup.provider == "skipper" {
-		return true
-	}
-	for cluster := range a.setup.weights {
-		if !published[cluster] {
-			return false
-		}
-	}
-	return true
-}
-
-func (a *app) startRoute53() {
-	a.t.Helper()
-	var err error
-	if a.route53, err = route53emulator.New(route53emulator.Options{SyncDelay: syncDelay}); err != nil {
-		a.t.Fatal(err)
-	}
-	a.t.Cleanup(func() {
-		if err := a.route53.Close(); err != nil {
-			a.t.Error(err)
-		}
-	})
-	if a.zoneID, err = a.route53.AddZone(a.zone); err != nil {
-		a.t.Fatal(err)
-	}
-	a.watchRoute53()
-	if a.setup.provider == "skipper" { // which leaves DNS to others
-		address := a.sites["east"].addresses[0].String()
-		err := a.route53.Seed(a.zoneID, route53types.ResourceRecordSet{
-			Name: &a.host, Type: route53types.RRTypeA, TTL: aws.Int64(int64(ttl / time.Second)),
-			ResourceRecords: []route53types.ResourceRecord{{Value: &address}},
-		})
-		if err != nil {
-			a.t.Fatal(err)
-		}
-	}
 }
 
 func (a *app) newSite(cluster string) *site {
@@ -460,7 +361,7 @@ func (a *app) startClients() {
 	a.t.Helper()
 	a.clients = &traffic.Clients{
 		Host: a.host, Server: a.route53.NameServers()[0], Dial: map[netip.Addr]string{}, Recorder: a.recorder,
-		Samplers: 4, Users: 2, Pause: 150 * time.Millisecond,
+		Samplers: 7, Users: 2, Pause: 150 * time.Millisecond,
 	}
 	for _, s := range a.sites {
 		maps.Copy(a.clients.Dial, s.listeners)
@@ -476,7 +377,12 @@ func (a *app) startClients() {
 
 // wait returns when a condition holds, and fails the test if it does not in time.
 func (s *site) wait(what string, patience time.Duration, condition func() bool) {
-	t := s.app.t
+	s.app.t.Helper()
+	s.app.wait("in cluster "+s.Name+" "+what, patience, condition)
+}
+
+func (a *app) wait(what string, patience time.Duration, condition func() bool) {
+	t := a.t
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -486,7 +392,10 @@ func (s *site) wait(what string, patience time.Duration, condition func() bool) 
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("cluster %s: after %s it is not true that %s; the canary is %+v", s.Name, patience, what, s.history.last())
+			for _, s := range a.sites {
+				t.Logf("cluster %s: the canary is %+v", s.Name, s.history.last())
+			}
+			t.Fatalf("after %s it is not true that %s", patience, what)
 		case <-t.Context().Done():
 			t.FailNow()
 		}

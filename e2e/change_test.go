@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,12 +33,15 @@ func (s *site) edit(ingress string, change func(*networkingv1.Ingress)) {
 	}
 }
 
-// sharesNow checks the shares of the next seconds.
+// sharesNow checks the shares of the next requests.
 func (a *app) sharesNow(what string, intended map[traffic.Cell]float64) {
 	a.t.Helper()
-	from := time.Now()
-	<-time.After(5 * time.Second)
-	a.judge(what, traffic.Counts(a.recorder.Between(from, time.Now())), intended)
+	from, counts := time.Now(), map[traffic.Cell]int{}
+	a.wait("there are enough requests to judge shares by", time.Minute, func() bool {
+		counts = traffic.Counts(a.recorder.Between(from, time.Now()))
+		return total(counts) >= least
+	})
+	a.judge(what, counts, intended)
 }
 
 // TestChangesInMidCanary: weights hold, and traffic follows, whatever people do to the Ingress and whatever restarts.
@@ -56,7 +57,7 @@ func TestChangesInMidCanary(t *testing.T) {
 		exact := networkingv1.PathTypeExact
 		change := func(i *networkingv1.Ingress) {
 			i.Annotations["zalando.org/skipper-filter"] = `setResponseHeader("X-Edited", "true")`
-			i.Annotations["dns.adevinta.com/traffic-weight"] = "50"
+			i.Annotations[weightAnnotation] = "50"
 			paths := &i.Spec.Rules[0].HTTP.Paths
 			more := (*paths)[0]
 			more.Path, more.PathType = "/more", &exact
@@ -75,7 +76,7 @@ func TestChangesInMidCanary(t *testing.T) {
 			if strings.Contains(answer.Header.Get(exampleworld.RouteHeader), "more") && answer.Header.Get("X-Edited") == "true" {
 				followed[answer.Version] = true
 			}
-			return followed[version] && followed[release] && (s.provider == "skipper" || a.hostWeight("east") == 50)
+			return followed[version] && followed[release] && (s.provider == "skipper" || a.recordWeights(a.host)["east"] == 50)
 		})
 		if !s.split {
 			generated, err := east.Kube.NetworkingV1().Ingresses(a.namespace).Get(t.Context(), name+"-canary", metav1.GetOptions{})
@@ -97,14 +98,4 @@ func (a *app) served(path string) exampleworld.Answer {
 	answer, err := a.clients.Get(a.t.Context(), path)
 	must(a.t, err)
 	return answer
-}
-
-// hostWeight returns the weight of a cluster's record.
-func (a *app) hostWeight(cluster string) int {
-	for _, set := range a.route53.RecordSets(a.zoneID) {
-		if set.Type == route53types.RRTypeA && aws.ToString(set.Name) == a.host+"." && aws.ToString(set.SetIdentifier) == cluster {
-			return int(aws.ToInt64(set.Weight))
-		}
-	}
-	return -1
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,91 +27,121 @@ var (
 // trouble is something that happens to a canary.
 type trouble struct {
 	name string
-	dns  bool // it is about DNS
-	make func(s *site, random *rand.Rand)
+	// of is what it happens to; nothing else happens to that at the same time.
+	of   string
+	fits func(setup) bool // nil fits all
+	// make returns what tells whether anybody has met the trouble, asked while it lasts; nil if it ends another.
+	make func(s *site, random *rand.Rand) (met func() bool)
+}
+
+// done is what tells that a trouble was met as soon as it was made.
+func done() bool { return true }
+
+func inDNS(s setup) bool { return s.provider == "dns-weighted" }
+
+// changing returns a condition: from now on somebody has asked Route 53 for changes.
+func (s *site) changing() func() bool {
+	calls := func() int { return s.app.route53.Calls(route53emulator.ChangeResourceRecordSets) }
+	before := calls()
+	return func() bool { return calls() > before }
+}
+
+// decide has the gateway do something to some requests for routes, and returns a condition: it has done so.
+func (s *site) decide(fault gateway.Fault, which func(*http.Request) bool) func() bool {
+	var met atomic.Bool
+	s.gateway.Decide(func(r *http.Request) gateway.Fault {
+		if !ofRoutes(r) || !which(r) {
+			return gateway.Fault{}
+		}
+		met.Store(true)
+		return fault
+	})
+	return met.Load
+}
+
+func (s *site) releaseAny(random *rand.Rand, kind string, faults int) func() bool {
+	s.release(fmt.Sprintf("%s-%d", kind, random.IntN(1e6)), faults)
+	return done
 }
 
 var troubles = []trouble{
-	{"a good version", false, func(s *site, random *rand.Rand) { s.release(fmt.Sprintf("good-%d", random.IntN(1e6)), 0) }},
-	{"another good version", false, func(s *site, random *rand.Rand) { s.release(fmt.Sprintf("good-%d", random.IntN(1e6)), 0) }},
-	{"a bad version", false, func(s *site, random *rand.Rand) { s.release(fmt.Sprintf("bad-%d", random.IntN(1e6)), 2) }},
-	{"Flagger is killed", false, func(s *site, _ *rand.Rand) {
+	{"a good version", "versions", nil, func(s *site, random *rand.Rand) func() bool { return s.releaseAny(random, "good", 0) }},
+	{"another good version", "versions", nil, func(s *site, random *rand.Rand) func() bool { return s.releaseAny(random, "good", 0) }},
+	{"a bad version", "versions", nil, func(s *site, random *rand.Rand) func() bool { return s.releaseAny(random, "bad", 2) }},
+	{"Flagger is killed", "Flagger", nil, func(s *site, _ *rand.Rand) func() bool {
 		s.flagger.Kill()
 		s.startFlagger()
+		return done
 	}},
-	{"Skipper is replaced", false, func(s *site, _ *rand.Rand) { s.restartSkipper(0) }},
-	{"the Ingress is edited", false, func(s *site, random *rand.Rand) {
+	{"a Skipper is replaced", "Skipper", nil, func(s *site, random *rand.Rand) func() bool {
+		s.restartSkipper(random.IntN(len(s.listeners)))
+		return done
+	}},
+	{"the Ingress is edited", "the Ingress", nil, func(s *site, random *rand.Rand) func() bool {
 		s.edit(name, func(i *networkingv1.Ingress) {
 			i.Annotations["zalando.org/skipper-filter"] = fmt.Sprintf(`setResponseHeader("X-Edited", "%d")`, random.IntN(1e6))
 		})
+		return done
 	}},
-	{"the canary Ingress is deleted", false, func(s *site, _ *rand.Rand) {
-		if s.app.setup.split {
-			return // it is the user's
-		}
-		// It need not be there.
-		_ = s.Kube.NetworkingV1().Ingresses(s.app.namespace).Delete(s.app.t.Context(), name+"-canary", metav1.DeleteOptions{})
-	}},
-	{"every third write of the API fails", false, func(s *site, random *rand.Rand) {
-		status := []int{http.StatusConflict, http.StatusTooManyRequests, http.StatusInternalServerError}[random.IntN(3)]
+	{
+		"the canary Ingress is deleted", "the canary Ingress", func(s setup) bool { return !s.split }, // where it is the user's
+		func(s *site, _ *rand.Rand) func() bool {
+			err := s.Kube.NetworkingV1().Ingresses(s.app.namespace).Delete(s.app.t.Context(), name+"-canary", metav1.DeleteOptions{})
+			return func() bool { return err == nil } // it need not be there
+		},
+	},
+	{"every third write of the API fails", "the API", nil, func(s *site, random *rand.Rand) func() bool {
 		var writes atomic.Int64
-		s.gateway.Decide(func(r *http.Request) gateway.Fault {
-			if ofRoutes(r) && r.Method != http.MethodGet && writes.Add(1)%3 == 0 {
-				return gateway.Fault{Status: status}
-			}
-			return gateway.Fault{}
-		})
+		status := []int{http.StatusConflict, http.StatusTooManyRequests, http.StatusInternalServerError}[random.IntN(3)]
+		return s.decide(gateway.Fault{Status: status}, func(r *http.Request) bool { return r.Method != http.MethodGet && writes.Add(1)%3 == 0 })
 	}},
-	{"the API does not answer", false, func(s *site, _ *rand.Rand) {
-		never := make(chan struct{})
-		s.gateway.Decide(func(r *http.Request) gateway.Fault {
-			if ofRoutes(r) {
-				return gateway.Fault{Hold: never}
-			}
-			return gateway.Fault{}
-		})
+	{"the API does not answer", "the API", nil, func(s *site, _ *rand.Rand) func() bool {
+		return s.decide(gateway.Fault{Hold: make(chan struct{})}, func(*http.Request) bool { return true })
 	}},
-	{"the API is well", false, func(s *site, _ *rand.Rand) { s.gateway.Decide(nil) }},
-	{"the cluster's weight changes", true, func(s *site, random *rand.Rand) {
-		s.edit(name, func(i *networkingv1.Ingress) {
-			i.Annotations["dns.adevinta.com/traffic-weight"] = fmt.Sprint(1 + random.IntN(100))
-		})
+	{"the API is well", "the API", nil, func(s *site, _ *rand.Rand) func() bool {
+		s.gateway.Decide(nil)
+		return nil
 	}},
-	{"external-dns is killed", true, func(s *site, _ *rand.Rand) {
-		if s.externalDNS != nil {
-			s.externalDNS.Kill()
-			s.startExternalDNS()
-		}
+	{"the cluster's weight changes", "the weight", inDNS, func(s *site, random *rand.Rand) func() bool {
+		s.edit(name, func(i *networkingv1.Ingress) { i.Annotations[weightAnnotation] = fmt.Sprint(1 + random.IntN(100)) })
+		return done
 	}},
-	{"Route 53 throttles five changes", true, func(s *site, _ *rand.Rand) {
+	{"external-dns is killed", "external-dns", func(s setup) bool { return s.backend == "externaldns" }, func(s *site, _ *rand.Rand) func() bool {
+		s.externalDNS.Kill()
+		s.startExternalDNS()
+		return done
+	}},
+	{"Route 53 throttles five changes", "the changes' rate", inDNS, func(s *site, _ *rand.Rand) func() bool {
 		s.app.route53.Inject(route53emulator.Fault{Kind: route53emulator.Throttled, Operation: route53emulator.ChangeResourceRecordSets, Times: 5})
+		return s.changing()
 	}},
-	{"changes stay PENDING", true, func(s *site, _ *rand.Rand) { s.app.route53.HoldChanges(true) }},
-	{"changes become INSYNC", true, func(s *site, _ *rand.Rand) { s.app.route53.HoldChanges(false) }},
+	{"changes stay PENDING", "the changes", inDNS, func(s *site, _ *rand.Rand) func() bool {
+		s.app.route53.HoldChanges(true)
+		return s.changing()
+	}},
+	{"changes become INSYNC", "the changes", inDNS, func(s *site, _ *rand.Rand) func() bool {
+		s.app.route53.HoldChanges(false)
+		return nil
+	}},
 }
 
 // TestChaos makes trouble in a random order, and checks what must hold at every moment. The order follows from the seed; when the things
 // that it meets happen does not.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	setups := map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53, "Split": splitRoute53, "SplitExternalDNS": splitExternalDNS}
-	each(t, setups, func(t *testing.T, s setup) {
+	each(t, map[string]setup{
+		"Skipper": skipperProvider, "Shared": sharedRoute53.exposing(50), "ABTest": sharedRoute53.matching(),
+		"Split": splitRoute53, "SplitExternalDNS": splitExternalDNS,
+	}, func(t *testing.T, s setup) {
 		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }))
 		east := a.sites["east"]
 		random := rand.New(rand.NewPCG(*chaosSeed, uint64(len(t.Name()))))
-		made := 0
-		for end := time.Now().Add(*chaosLength); time.Now().Before(end); made++ {
-			what := troubles[random.IntN(len(troubles))]
-			if what.dns && s.provider != "dns-weighted" {
-				continue
-			}
-			t.Logf("%s %s", time.Now().Format(time.TimeOnly), what.name)
-			what.make(east, random)
-			<-time.After(time.Second + time.Duration(random.Int64N(int64(8*time.Second))))
+		made, met := east.makeTrouble(random)
+		if met == 0 {
+			t.Errorf("%d troubles were made, and nobody met one", made)
 		}
-		east.gateway.Decide(nil)
-		a.route53.ClearFaults()
-		a.route53.HoldChanges(false)
+		a.figures.note("seed %d, %s, %d of %d troubles were met", *chaosSeed, *chaosLength, met, made)
+
 		east.release("last", 0)
 		east.wait("all is over", patience, func() bool {
 			last := east.Node.Requests(a.namespace, primary, "last") > 0
@@ -118,34 +149,62 @@ func TestChaos(t *testing.T) {
 		})
 		a.only(primary, "last")
 		a.untouched()
-		east.workloadShares()
-		a.figures.note("seed %d, %s, %d troubles", *chaosSeed, *chaosLength, made)
+		if !s.matches {
+			east.workloadShares()
+		} else if slices.ContainsFunc(a.recorder.All(), func(s traffic.Sample) bool { return s.Workload == name }) {
+			t.Error("somebody who does not meet the condition was answered by the canary")
+		}
 
 		east.release("deleted", 0)
 		<-time.After(time.Duration(random.Int64N(int64(time.Minute))))
 		east.delete()
-		<-time.After(settle + syncDelay + ttl)
-		a.only(name, "deleted")
-		a.failures()
-		a.nothingLeft(east)
+		a.reverted(east, "deleted")
 	})
 }
 
-// workloadShares checks the share of the canary's pods in every time that was steady, whatever versions they ran.
+// makeTrouble returns how many troubles it made, and how many of them were met. When it returns, all is well.
+func (s *site) makeTrouble(random *rand.Rand) (made, met int) {
+	t := s.app.t
+	t.Helper()
+	fitting := slices.DeleteFunc(slices.Clone(troubles), func(what trouble) bool { return what.fits != nil && !what.fits(s.app.setup) })
+	lasting := map[string]func() bool{}
+	over := func(of string) {
+		if wasMet := lasting[of]; wasMet != nil && wasMet() {
+			met++
+		}
+		delete(lasting, of)
+	}
+	for end := time.Now().Add(*chaosLength); time.Now().Before(end); {
+		what := fitting[random.IntN(len(fitting))]
+		t.Logf("%s %s", time.Now().Format(time.TimeOnly), what.name)
+		over(what.of)
+		if lasting[what.of] = what.make(s, random); lasting[what.of] != nil {
+			made++
+		}
+		<-time.After(time.Second + time.Duration(random.Int64N(int64(8*time.Second))))
+	}
+	for of := range lasting {
+		over(of)
+	}
+	s.gateway.Decide(nil)
+	s.app.route53.ClearFaults()
+	s.app.route53.HoldChanges(false)
+	return made, met
+}
+
+// workloadShares checks the share of the canary's pods in every time that was steady for long enough, whatever versions they ran, and that there
+// was one at each step.
 func (s *site) workloadShares() {
 	s.app.t.Helper()
-	for _, period := range s.history.steady(s.app.changedBefore) {
-		counts, n := map[traffic.Cell]int{}, 0
-		for _, sample := range s.app.recorder.Between(period.from, period.to) {
-			if sample.Fresh && sample.Err == nil {
-				counts[traffic.Cell{Cluster: s.Name, Version: sample.Workload}]++
-				n++
-			}
-		}
-		if n < least {
-			continue
-		}
-		share := float64(period.weight) / 100
-		s.app.judge(period.String(), counts, map[traffic.Cell]float64{{Cluster: s.Name, Version: name + "-primary"}: 1 - share, {Cluster: s.Name, Version: name}: share})
+	want := map[int]map[traffic.Cell]float64{}
+	for _, weight := range []int{20, 40} {
+		share := float64(weight) / 100
+		want[weight] = map[traffic.Cell]float64{{Cluster: s.Name, Version: primary}: 1 - share, {Cluster: s.Name, Version: name}: share}
 	}
+	s.sharesOf(want, func(samples []traffic.Sample) map[traffic.Cell]int {
+		for i := range samples {
+			samples[i].Cell.Version = samples[i].Workload
+		}
+		return traffic.Counts(samples)
+	})
 }

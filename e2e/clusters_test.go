@@ -24,10 +24,7 @@ func TestTwoClusters(t *testing.T) {
 		east.release(release, 2)
 		west.release(release, 0)
 		for s, want := range map[*site]flaggerv1.CanaryPhase{east: flaggerv1.CanaryPhaseFailed, west: flaggerv1.CanaryPhaseSucceeded} {
-			s.wait("the canary ends", patience, s.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
-			if got := s.history.last().phase; got != want {
-				t.Errorf("cluster %s: phase %s, want %s", s.Name, got, want)
-			}
+			s.ends(want)
 		}
 		// However the versions move, the shares of the clusters do not.
 		byCluster := map[traffic.Cell]int{}
@@ -44,31 +41,18 @@ func TestTwoClusters(t *testing.T) {
 // TestExposure: while its canary is young, a cluster gets a part of its weight alone.
 func TestExposure(t *testing.T) {
 	t.Parallel()
-	// 40 % of 75 is 30, beside 25; at its maximum the canary has all of the cluster's weight again.
-	young, grown := exposed(30.0/55, 0.2), exposed(0.75, 0.4)
-	for label, tc := range map[string]struct {
-		setup  setup
-		shares map[int]map[traffic.Cell]float64
-	}{
-		"Route53": {sharedRoute53, map[int]map[traffic.Cell]float64{20: young, 40: grown}},
-		// The first step waits for longer than the interval, and so the next one follows at once.
-		"ExternalDNS": {sharedExternalDNS, map[int]map[traffic.Cell]float64{40: grown}},
-	} {
-		t.Run(label, func(t *testing.T) {
-			t.Parallel()
-			s := tc.setup.with(func(c *flaggerv1.Canary) {
-				c.Annotations["penstock.dev/cluster-exposure"] = "40"
-				c.Spec.Analysis.Interval = "20s" // of which DNS takes a part
-			})
-			s.weights = map[string]int{"east": 75, "west": 25}
-			a := newApp(t, s)
-			east := a.sites["east"]
-			east.release(release, 0)
-			east.wait("the canary ends", patience, east.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
-			east.shares(tc.shares)
-			a.untouched()
-		})
-	}
+	each(t, map[string]setup{"Route53": sharedRoute53, "ExternalDNS": sharedExternalDNS}, func(t *testing.T, s setup) {
+		s = s.exposing(40).with(func(c *flaggerv1.Canary) { c.Spec.Analysis.Interval = "20s" }) // of which DNS takes a part
+		s.weights = map[string]int{"east": 75, "west": 25}
+		a := newApp(t, s)
+		east := a.sites["east"]
+		east.release(release, 0)
+		east.ends(flaggerv1.CanaryPhaseSucceeded)
+		// 40 % of 75 is 30, beside 25; at its maximum the canary has all of the cluster's weight again.
+		east.shares(map[int]map[traffic.Cell]float64{20: exposed(30.0/55, 0.2), 40: exposed(0.75, 0.4)})
+		a.wait("the clusters have their weights", time.Minute, a.restored)
+		a.untouched()
+	})
 }
 
 // exposed returns the shares when one of two clusters has a share, and its canary a share of that.

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,8 +16,11 @@ import (
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/penstock-dev/penstock/e2e/internal/gateway"
+	"github.com/penstock-dev/penstock/internal/state"
 )
 
 // delete deletes the Canary, and waits until it is gone.
@@ -93,10 +97,7 @@ func TestDeletion(t *testing.T) {
 					return m.phase == phase && (phase != flaggerv1.CanaryPhaseProgressing || m.weight() == 20 && m.effective())
 				})
 				east.delete()
-				<-time.After(settle + syncDelay + ttl)
-				a.only(name, ends)
-				a.failures()
-				a.nothingLeft(east)
+				a.reverted(east, ends)
 			})
 		})
 	}
@@ -153,29 +154,50 @@ func TestDeletionMeetsATick(t *testing.T) {
 		if !reverted.Load() {
 			t.Error("the finalizer was not held up")
 		}
-		<-time.After(settle + syncDelay + ttl)
-		a.only(name, release)
-		a.failures()
-		a.nothingLeft(east)
+		a.reverted(east, release)
 	})
+}
+
+// reverted checks that traffic has ended on the target, at a version, and that all else is as it is without a canary.
+func (a *app) reverted(s *site, version string) {
+	a.t.Helper()
+	<-time.After(settle + syncDelay + ttl)
+	a.only(name, version)
+	a.untouched()
+	a.nothingLeft(s)
+	if !a.restored() {
+		a.t.Errorf("the host has the weights %v, want %d alone, at the load balancer of its Ingress", a.recordWeights(a.host), s.wholeWeight())
+	}
 }
 
 // nothingLeft checks that what was generated is gone.
 func (a *app) nothingLeft(s *site) {
-	a.t.Helper()
+	t := a.t
+	t.Helper()
 	want := []string{name}
 	if a.setup.split {
 		want = append(want, next)
 	}
 	if got := s.ingresses(); !slices.Equal(got, want) {
-		a.t.Errorf("ingresses %v, want %v", got, want)
+		t.Errorf("ingresses %v, want %v", got, want)
 	}
-	for _, set := range a.route53.RecordSets(a.zoneID) {
-		if strings.Contains(aws.ToString(set.Name), "_canary.") {
-			a.t.Errorf("a record of the inner set is left: %s %s", aws.ToString(set.Name), set.Type)
+	if _, err := s.Kube.CoreV1().ConfigMaps(a.namespace).Get(t.Context(), state.Name(name), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the configmap %s is left (%v)", state.Name(name), err)
+	}
+	list, err := s.Dynamic.Resource(dnsEndpoints).Namespace(a.namespace).List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	for _, object := range list.Items {
+		endpoints, _, err := unstructured.NestedSlice(object.Object, "spec", "endpoints")
+		if err != nil || strings.Contains(fmt.Sprint(endpoints), innerLabel) {
+			t.Errorf("dnsendpoint %s has records of the inner set: %v (%v)", object.GetName(), endpoints, err)
 		}
 	}
+	if inner := a.inner(); len(inner) > 0 {
+		t.Errorf("records of the inner set are left: %q", inner)
+	}
 }
+
+var dnsEndpoints = schema.GroupVersionResource{Group: "externaldns.k8s.io", Version: "v1alpha1", Resource: "dnsendpoints"}
 
 // TestDeletionWithoutRevert: Flagger leaves everything as it is, and Kubernetes collects what the Canary owns, primary among it. No record of
 // DNS leads to what does not exist.

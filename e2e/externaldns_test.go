@@ -13,10 +13,11 @@ import (
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 )
 
-// TestRestartsInMidCanary: every Skipper is replaced, and external-dns, too, which is killed while it has a change before it.
+// TestRestartsInMidCanary: every Skipper is replaced, and external-dns, too, which is killed before a change that it has to make.
 func TestRestartsInMidCanary(t *testing.T) {
 	t.Parallel()
-	each(t, map[string]setup{"Skipper": skipperProvider, "Shared": sharedExternalDNS, "Split": splitExternalDNS}, func(t *testing.T, s setup) {
+	setups := map[string]setup{"Skipper": skipperProvider, "Shared": sharedExternalDNS.exposing(50), "Split": splitExternalDNS}
+	each(t, setups, func(t *testing.T, s setup) {
 		a := newApp(t, s)
 		east := a.sites["east"]
 		east.release(release, 0)
@@ -27,16 +28,22 @@ func TestRestartsInMidCanary(t *testing.T) {
 		east.restartSkipper(0)
 		if s.split {
 			east.restartSkipper(1)
-			<-time.After(10 * time.Second)
-			if east.history.last().effective() {
-				t.Error("a step is called effective that nobody published")
-			}
 		}
 		if east.externalDNS != nil {
+			east.wait("there is a change to make", patience, func() bool { m := east.history.last(); return !m.exposed() && !m.observed.Done(m.desired) })
+			host, inner := a.recordWeights(a.host), a.innerWeights("east")
+			<-time.After(10 * time.Second)
+			if east.history.last().observed.Done(east.history.last().desired) {
+				t.Error("a change is called effective that nobody published")
+			}
+			if half := !s.split; half != (host["east"] == 50) || s.split != (inner["canary"] == 20) {
+				t.Errorf("without external-dns the host has the weights %v and the inner set %v, want those of the first share", host, inner)
+			}
 			east.startExternalDNS()
 		}
 		a.ends(flaggerv1.CanaryPhaseSucceeded)
 		east.shares(map[int]map[traffic.Cell]float64{40: intended(40)})
+		a.wait("DNS is as it is without a canary", patience, a.restored)
 		a.only(primary, release)
 		a.untouched()
 	})

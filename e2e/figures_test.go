@@ -20,7 +20,7 @@ var figuresFile = flag.String("figures", "", "Markdown `file` whose table of fig
 type figures struct {
 	test             string
 	requests, failed int
-	judged           int             // how many times shares were compared with what is intended
+	shares, fewest   int             // how many times shares were compared with what is intended, and by how many requests at least
 	deviation        float64         // of these shares at most, in standard errors
 	drains           []time.Duration // from when the last answer that leads to a canary had expired until it was scaled down
 	notes            []string
@@ -50,21 +50,30 @@ func newFigures(t *testing.T) *figures {
 	return f
 }
 
+// judged notes that shares were judged by a number of requests.
+func (f *figures) judged(requests int, deviation float64) {
+	if f.shares == 0 {
+		f.fewest = requests
+	}
+	f.shares++
+	f.fewest, f.deviation = min(f.fewest, requests), max(f.deviation, deviation)
+}
+
 // note adds what fits no column.
 func (f *figures) note(format string, args ...any) {
 	f.notes = append(f.notes, fmt.Sprintf(format, args...))
 }
 
 func (f *figures) row() string {
-	cells := []string{"`" + f.test + "`", "", "", "", "", strings.Join(f.notes, "; ")}
+	cells := []string{"`" + f.test + "`", "", "", "", "", "", strings.Join(f.notes, "; ")}
 	if f.requests > 0 {
 		cells[1] = fmt.Sprintf("%d, %d failed", f.requests, f.failed)
 	}
-	if f.judged > 0 {
-		cells[2], cells[3] = strconv.Itoa(f.judged), fmt.Sprintf("%.1f", f.deviation)
+	if f.shares > 0 {
+		cells[2], cells[3], cells[4] = strconv.Itoa(f.shares), strconv.Itoa(f.fewest), fmt.Sprintf("%.1f", f.deviation)
 	}
 	if len(f.drains) > 0 {
-		cells[4] = fmt.Sprintf("%.1f s", slices.Min(f.drains).Seconds())
+		cells[5] = fmt.Sprintf("%.1f s", slices.Min(f.drains).Seconds())
 	}
 	return "| " + strings.Join(cells, " | ") + " |\n"
 }
@@ -87,7 +96,7 @@ func writeFigures(file string) error {
 		return fmt.Errorf("%s: no table between %q and %q", file, figuresBegin, figuresEnd)
 	}
 	out := bytes.NewBuffer(bytes.Clone(before))
-	out.WriteString(figuresBegin + "\n| test | requests | shares judged | largest deviation | scaled down after | |\n|---|---|---|---|---|---|\n")
+	out.WriteString(figuresBegin + "\n| test | requests | shares judged | by at least | largest deviation | scaled down after | |\n|---|---|---|---|---|---|---|\n")
 	allFigures.mu.Lock()
 	defer allFigures.mu.Unlock()
 	for _, test := range slices.Sorted(maps.Keys(allFigures.tests)) {

@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/penstock-dev/penstock/internal/state"
@@ -21,6 +20,7 @@ type moment struct {
 	at       time.Time
 	phase    flaggerv1.CanaryPhase
 	status   int // the canary weight in Flagger's status
+	failed   int // the failed checks in it
 	skipper  int // in the canary Ingress; -1 without one
 	desired  state.Desired
 	observed state.Observed
@@ -58,37 +58,12 @@ type history struct {
 
 // watch begins a history.
 func (s *site) watch() *history {
-	t, ctx := s.app.t, s.app.t.Context()
-	t.Helper()
+	s.app.t.Helper()
 	h := &history{moments: []moment{{at: time.Now(), skipper: -1}}}
-	only := func(name string) metav1.ListOptions {
-		return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
-	}
-	var running sync.WaitGroup
-	var watches []watch.Interface
-	follow := func(w watch.Interface, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		watches = append(watches, w)
-		running.Go(func() {
-			for event := range w.ResultChan() {
-				h.saw(event)
-			}
-		})
-	}
-	namespace := s.app.namespace
-	follow(s.Flagger.FlaggerV1beta1().Canaries(namespace).Watch(ctx, only(name)))
-	follow(s.Kube.AppsV1().Deployments(namespace).Watch(ctx, only(name)))
-	follow(s.Kube.NetworkingV1().Ingresses(namespace).Watch(ctx, only(name+"-canary")))
-	follow(s.Kube.CoreV1().ConfigMaps(namespace).Watch(ctx, only(state.Name(name))))
-	t.Cleanup(func() {
-		for _, w := range watches {
-			w.Stop()
-		}
-		running.Wait()
-	})
+	s.follow(s.Flagger.FlaggerV1beta1().RESTClient(), "canaries", name, h.saw)
+	s.follow(s.Kube.AppsV1().RESTClient(), "deployments", name, h.saw)
+	s.follow(s.Kube.NetworkingV1().RESTClient(), "ingresses", name+"-canary", h.saw)
+	s.follow(s.Kube.CoreV1().RESTClient(), "configmaps", state.Name(name), h.saw)
 	return h
 }
 
@@ -100,7 +75,7 @@ func (h *history) saw(event watch.Event) {
 	now := last
 	switch o := event.Object.(type) {
 	case *flaggerv1.Canary:
-		now.phase, now.status = o.Status.Phase, o.Status.CanaryWeight
+		now.phase, now.status, now.failed = o.Status.Phase, o.Status.CanaryWeight, o.Status.FailedChecks
 	case *appsv1.Deployment:
 		if o.Spec.Replicas != nil {
 			now.replicas = *o.Spec.Replicas
@@ -117,7 +92,7 @@ func (h *history) saw(event watch.Event) {
 			now.desired, now.observed, _ = state.Read(o) // malformed is the same as missing
 		}
 	}
-	same := now.phase == last.phase && now.status == last.status && now.skipper == last.skipper && now.replicas == last.replicas &&
+	same := now.phase == last.phase && now.status == last.status && now.failed == last.failed && now.skipper == last.skipper && now.replicas == last.replicas &&
 		now.desired.Generation == last.desired.Generation && now.effective() == last.effective()
 	now.at = time.Now()
 	if same {
@@ -199,4 +174,16 @@ func (h *history) downs() []time.Time {
 		}
 	}
 	return out
+}
+
+// drainsDue counts the canaries that have ended after DNS had led somebody to them.
+func (h *history) drainsDue() int {
+	due, shared := 0, false
+	for _, m := range h.all() {
+		shared = shared || m.desired.Mode == state.Split && m.weight() > 0 && m.effective()
+		if shared && (m.phase == flaggerv1.CanaryPhaseSucceeded || m.phase == flaggerv1.CanaryPhaseFailed) {
+			due, shared = due+1, false
+		}
+	}
+	return due
 }

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,7 +23,10 @@ func TestFlaggerIsKilled(t *testing.T) {
 		faults int // of the new version
 		hold   func(a *app)
 		until  func(s *site) func() bool
-		end    flaggerv1.CanaryPhase
+		// host is the weight of the host's record then, and inner those of the inner set.
+		host  int
+		inner map[string]int
+		end   flaggerv1.CanaryPhase
 	}{
 		"AskedButNotWritten": {
 			setup: splitRoute53,
@@ -30,7 +34,8 @@ func TestFlaggerIsKilled(t *testing.T) {
 				a.route53.Inject(route53emulator.Fault{Kind: route53emulator.Unavailable, Operation: route53emulator.ChangeResourceRecordSets, Times: -1})
 			},
 			until: func(s *site) func() bool { return asked(s, 20) },
-			end:   flaggerv1.CanaryPhaseSucceeded,
+			host:  100, inner: map[string]int{},
+			end: flaggerv1.CanaryPhaseSucceeded,
 		},
 		"WrittenButNotInSync": {
 			setup: splitRoute53,
@@ -41,6 +46,7 @@ func TestFlaggerIsKilled(t *testing.T) {
 					return asked(s, 20)() && m.observed.Generation == m.desired.Generation && m.observed.Change != "" && !m.observed.Effective
 				}
 			},
+			host: 100, inner: map[string]int{"primary": 80, "canary": 20},
 			end: flaggerv1.CanaryPhaseSucceeded,
 		},
 		"Draining": {
@@ -48,19 +54,18 @@ func TestFlaggerIsKilled(t *testing.T) {
 			until: func(s *site) func() bool {
 				return func() bool {
 					m := s.history.last()
-					draining := m.desired.Attached && m.desired.Weights.Canary == 0 && !m.observed.Done(m.desired)
 					if m.weight() == 20 && m.effective() {
 						s.app.route53.HoldChanges(true)
 					}
-					return draining && m.desired.Generation > 1
+					answered := m.observed.Generation == m.desired.Generation && m.observed.Change != "" && !m.observed.Effective
+					return m.desired.Generation > 1 && asked(s, 0)() && answered && m.replicas > 0
 				}
 			},
+			host: 100, inner: map[string]int{"primary": 100},
 			end: flaggerv1.CanaryPhaseFailed,
 		},
 		"BetweenSkipperAndDNS": {
-			setup: setup{provider: "dns-weighted", backend: "route53", change: func(c *flaggerv1.Canary) {
-				c.Annotations["penstock.dev/cluster-exposure"] = "50"
-			}},
+			setup: sharedRoute53.exposing(50),
 			hold: func(a *app) {
 				for _, s := range a.sites {
 					s.gateway.Decide(func(r *http.Request) gateway.Fault {
@@ -72,7 +77,8 @@ func TestFlaggerIsKilled(t *testing.T) {
 				}
 			},
 			until: func(s *site) func() bool { return func() bool { return s.history.last().skipper == 40 } },
-			end:   flaggerv1.CanaryPhaseSucceeded,
+			host:  50, inner: map[string]int{},
+			end: flaggerv1.CanaryPhaseSucceeded,
 		},
 	} {
 		t.Run(label, func(t *testing.T) {
@@ -85,11 +91,15 @@ func TestFlaggerIsKilled(t *testing.T) {
 			east.release(release, tc.faults)
 			east.wait("it is time to kill Flagger", patience, tc.until(east))
 			east.flagger.Kill()
+			if host, inner := a.recordWeights(a.host), a.innerWeights("east"); host["east"] != tc.host || !maps.Equal(inner, tc.inner) {
+				t.Errorf("when Flagger is killed the host has the weights %v and the inner set %v, want %d and %v", host, inner, tc.host, tc.inner)
+			}
 			a.route53.ClearFaults()
 			a.route53.HoldChanges(false)
 			east.gateway.Decide(nil)
 			east.startFlagger()
 			a.ends(tc.end)
+			a.wait("DNS is as it is without a canary", patience, a.restored)
 			a.untouched()
 		})
 	}

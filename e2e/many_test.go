@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/penstock-dev/penstock/e2e/internal/gateway"
 )
@@ -45,7 +47,7 @@ func TestFiftyCanaries(t *testing.T) {
 		}
 		return gateway.Fault{}
 	})
-	follow(t, east, weights)
+	east.follow(east.Kube.NetworkingV1().RESTClient(), "ingresses", "", weights.saw)
 	phases := func() map[flaggerv1.CanaryPhase]int {
 		list, err := east.Flagger.FlaggerV1beta1().Canaries(a.namespace).List(t.Context(), metav1.ListOptions{})
 		must(t, err)
@@ -68,8 +70,18 @@ func TestFiftyCanaries(t *testing.T) {
 		}
 	}
 	longest := time.Duration(0)
-	for _, app := range names {
+	for i, app := range names {
+		if got, least := ticks.count(app), 6; got < least { // for its two steps, and what is before and after them
+			t.Errorf("%s: %d ticks, want at least %d", app, got, least)
+		}
 		longest = max(longest, ticks.longest(app))
+		want := map[string]int{}
+		if i%2 != 0 {
+			want["east"] = 100
+		}
+		if got := a.recordWeights(app + "." + a.zone); !maps.Equal(got, want) {
+			t.Errorf("%s: its host has the records %v, want %v", app, got, want)
+		}
 	}
 	east.flagger.Kill()
 	usage := east.flagger.Usage()
@@ -92,6 +104,12 @@ func (l *tickLog) add(app string) {
 		l.times = map[string][]time.Time{}
 	}
 	l.times[app] = append(l.times[app], time.Now())
+}
+
+func (l *tickLog) count(app string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.times[app])
 }
 
 // longest returns the longest time between two ticks.
@@ -118,33 +136,22 @@ func (l *weightLog) of(ingress string) []int {
 	return l.weights[ingress]
 }
 
-// follow fills a log until the test ends.
-func follow(t *testing.T, s *site, l *weightLog) {
-	t.Helper()
-	w, err := s.Kube.NetworkingV1().Ingresses(s.app.namespace).Watch(t.Context(), metav1.ListOptions{})
-	must(t, err)
-	l.weights = map[string][]int{}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for event := range w.ResultChan() {
-			ingress, ok := event.Object.(*networkingv1.Ingress)
-			if !ok {
-				continue
-			}
-			var weights map[string]int
-			if json.Unmarshal([]byte(ingress.Annotations["zalando.org/backend-weights"]), &weights) != nil {
-				continue
-			}
-			weight := weights[ingress.Name]
-			l.mu.Lock()
-			if seen := l.weights[ingress.Name]; len(seen) == 0 || seen[len(seen)-1] != weight {
-				l.weights[ingress.Name] = append(seen, weight)
-			}
-			l.mu.Unlock()
-		}
-	})
-	t.Cleanup(func() {
-		w.Stop()
-		running.Wait()
-	})
+func (l *weightLog) saw(event watch.Event) {
+	ingress, ok := event.Object.(*networkingv1.Ingress)
+	if !ok {
+		return
+	}
+	var weights map[string]int
+	if json.Unmarshal([]byte(ingress.Annotations["zalando.org/backend-weights"]), &weights) != nil {
+		return
+	}
+	weight := weights[ingress.Name]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.weights == nil {
+		l.weights = map[string][]int{}
+	}
+	if seen := l.weights[ingress.Name]; len(seen) == 0 || seen[len(seen)-1] != weight {
+		l.weights[ingress.Name] = append(seen, weight)
+	}
 }

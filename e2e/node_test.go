@@ -23,7 +23,6 @@ func TestNode(t *testing.T) {
 	namespaces := s.Kube.CoreV1().Namespaces()
 	_, err := namespaces.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.app.namespace}}, metav1.CreateOptions{})
 	must(t, err)
-	s.history = &history{moments: []moment{{}}}
 	s.createWorkload(name)
 	client := exampleworld.NewClientWith(requestTimeout, s.Node.Transport(&http.Transport{}))
 	t.Cleanup(client.Close)

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"cmp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 )
 
-// least is how many independent requests a share is judged by.
-const least = 50
+// least is how many independent requests a share is judged by at least.
+const least = 200
 
 // patience is more than any canary needs.
 const patience = 8 * time.Minute
@@ -53,15 +54,20 @@ func (a *app) untouched() {
 		a.t.Errorf("%d requests reached a canary that had been scaled down", down)
 	}
 	for _, s := range a.sites {
+		drains := 0
 		for _, at := range s.history.downs() {
 			until := a.recorder.UsableUntil(s.addresses[1], at)
 			if until.IsZero() {
-				continue // it has none of its own
+				continue // it has none of its own, or nobody was led there
 			}
+			drains++
 			a.figures.drains = append(a.figures.drains, at.Sub(until))
 			if until.After(at) {
 				a.t.Errorf("cluster %s: the canary was scaled down at %s, and clients may use its load balancer until %s", s.Name, at, until)
 			}
+		}
+		if due := s.history.drainsDue(); drains < due {
+			a.t.Errorf("cluster %s: DNS led clients to %d canaries that have ended, and %d drains were seen", s.Name, due, drains)
 		}
 	}
 }
@@ -70,34 +76,47 @@ func (a *app) untouched() {
 func (a *app) judge(when string, counts map[traffic.Cell]int, intended map[traffic.Cell]float64) {
 	a.t.Helper()
 	a.t.Logf("%s: %v", when, counts)
+	n := total(counts)
+	if n < least {
+		a.t.Errorf("%s: there are %d independent requests to judge shares by, want at least %d", when, n, least)
+		return
+	}
 	deviation, err := traffic.Check(counts, intended)
 	if err != nil {
 		a.t.Errorf("%s: %v", when, err)
 	}
-	a.figures.judged++
-	a.figures.deviation = max(a.figures.deviation, deviation)
+	a.figures.judged(n, deviation)
+}
+
+func total(counts map[traffic.Cell]int) int {
+	n := 0
+	for _, hits := range counts {
+		n += hits
+	}
+	return n
 }
 
 // shares checks the shares of every time that was steady for long enough, and that there was one at each weight.
 func (s *site) shares(want map[int]map[traffic.Cell]float64) {
+	s.sharesOf(want, traffic.Counts)
+}
+
+// sharesOf is shares, of what count makes of requests.
+func (s *site) sharesOf(want map[int]map[traffic.Cell]float64, count func([]traffic.Sample) map[traffic.Cell]int) {
 	t := s.app.t
 	t.Helper()
-	judged := map[int]int{}
+	judged := map[int]bool{}
 	for _, period := range s.history.steady(s.app.changedBefore) {
-		counts := traffic.Counts(s.app.recorder.Between(period.from, period.to))
-		n := 0
-		for _, hits := range counts {
-			n += hits
-		}
-		if n < least || want[period.weight] == nil {
+		counts := count(s.app.recorder.Between(period.from, period.to))
+		if want[period.weight] == nil || total(counts) < least {
 			continue
 		}
-		judged[period.weight] += n
+		judged[period.weight] = true
 		s.app.judge(period.String(), counts, want[period.weight])
 	}
 	for weight := range want {
-		if judged[weight] == 0 {
-			t.Errorf("no time at canary weight %d was long enough to judge shares", weight)
+		if !judged[weight] {
+			t.Errorf("no time at canary weight %d had the %d independent requests that shares are judged by", weight, least)
 		}
 	}
 }
@@ -106,10 +125,16 @@ func (s *site) shares(want map[int]map[traffic.Cell]float64) {
 func (a *app) ends(want flaggerv1.CanaryPhase) {
 	a.t.Helper()
 	for _, s := range a.sites {
-		s.wait("the canary ends", patience, s.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
-		if got := s.history.last().phase; got != want {
-			a.t.Fatalf("cluster %s: phase %s, want %s", s.Name, got, want)
-		}
+		s.ends(want)
+	}
+}
+
+func (s *site) ends(want flaggerv1.CanaryPhase) {
+	t := s.app.t
+	t.Helper()
+	s.wait("the canary ends", patience, s.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
+	if got := s.history.last().phase; got != want {
+		t.Fatalf("cluster %s: phase %s, want %s", s.Name, got, want)
 	}
 }
 
@@ -152,14 +177,28 @@ var (
 		"Skipper": skipperProvider, "SharedRoute53": sharedRoute53, "SplitRoute53": splitRoute53,
 		"SharedExternalDNS": sharedExternalDNS, "SplitExternalDNS": splitExternalDNS,
 	}
-	// everySplit leaves out external-dns, for what is the same with it.
-	everySplit = map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53, "Split": splitRoute53}
+	// everySplit leaves out external-dns, for what is the same with it. In shared mode DNS has to carry the exposure.
+	everySplit = map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53.exposing(50), "Split": splitRoute53}
 )
 
 // with returns the setup with a Canary that is changed before it is created.
 func (s setup) with(change func(*flaggerv1.Canary)) setup {
-	s.change = change
+	before := s.change
+	s.change = func(c *flaggerv1.Canary) {
+		if before != nil {
+			before(c)
+		}
+		change(c)
+	}
 	return s
+}
+
+// exposing returns the setup with a Canary at whose first step the cluster has a part of its weight, in per cent.
+func (s setup) exposing(percent int) setup {
+	return s.with(func(c *flaggerv1.Canary) {
+		c.Annotations["penstock.dev/cluster-exposure"] = strconv.Itoa(percent)
+		c.Spec.RevertOnDeletion = true // without which nobody would give the cluster its weight back
+	})
 }
 
 // each runs a test for each of the setups.
