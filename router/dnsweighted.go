@@ -190,6 +190,15 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	if err := checkRoutes(canary, asked); err != nil {
 		return err
 	}
+	if !asked.drained() {
+		return r.setRoutes(canary, asked)
+	}
+	return insist(r.base, r.opts.Clock, r.opts.PollInterval, r.opts.WaitMargin,
+		func(message string) { r.warn(canary, ReasonDraining, message) }, func() error { return r.setRoutes(canary, asked) })
+}
+
+// setRoutes is one attempt of SetRoutes.
+func (r *DNSWeighted) setRoutes(canary *flaggerv1.Canary, asked routes) error {
 	if err := r.skipper.checkEnding(canary); err != nil {
 		return err
 	}
@@ -204,7 +213,7 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	if err != nil {
 		if asked.drained() && r.skipper.splits(canary) { // its requests do not depend on the ConfigMap
 			r.warn(canary, ReasonReconcile, err.Error())
-			return r.skipper.SetRoutes(canary, primaryWeight, canaryWeight, mirrored)
+			return r.skipper.SetRoutes(canary, asked.primary, asked.canary, asked.mirrored)
 		}
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 const (
 	defaultCallTimeout  = 10 * time.Second
 	defaultPollInterval = 3 * time.Second // Skipper's -source-poll-timeout, 3000 ms
+	remindInterval      = 90 * time.Second
 )
 
 // SkipperOptions configures a [Skipper]. The zero value works.
@@ -218,7 +219,7 @@ func readApex(apex *networkingv1.Ingress, names services, strategy strategy) (vi
 }
 
 // SetRoutes sets the weights, and returns nil when Skipper has them: at once, or, when a Service is left with no requests,
-// after the time to settle, since Flagger then scales it down. Repeating it writes nothing. Setting 100/0 works however wrong
+// after the time to settle, since Flagger then scales it down. Setting 100/0 is repeated for as long as the API fails in a way that passes. Repeating it writes nothing. Setting 100/0 works however wrong
 // the configuration has become, if spec.ingressRef is gone, too.
 func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
 	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
@@ -247,11 +248,21 @@ func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryW
 		strategy.mirror = true
 	}
 	var wait time.Duration
-	err = retryConflicts(func() error {
-		var err error
-		wait, err = s.setRoutes(canary, strategy, asked)
-		return err
-	})
+	attempt := func() error {
+		return retryConflicts(func() error {
+			if err := s.checkEnding(canary); err != nil {
+				return err
+			}
+			var err error
+			wait, err = s.setRoutes(canary, strategy, asked)
+			return err
+		})
+	}
+	if asked.drained() {
+		err = insist(s.base, s.opts.Clock, s.opts.PollInterval, remindInterval, func(message string) { s.warn(canary, "SkipperDraining", message) }, attempt)
+	} else {
+		err = attempt()
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,106 @@
+package router_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	ktesting "k8s.io/client-go/testing"
+)
+
+// TestARollbackInsists: Flagger sends an alert before each SetRoutes of a rollback, so an API that fails for a while is waited for inside.
+func TestARollbackInsists(t *testing.T) {
+	t.Parallel()
+	resource := schema.GroupResource{Resource: "objects"}
+	for name, tc := range map[string]struct {
+		mode     func(*flaggerv1.Canary)
+		resource string
+		failure  error
+		event    string
+		lasts    bool
+	}{
+		"Conflict":    {plain, "ingresses", apierrors.NewConflict(resource, "web-canary", errors.New("changed meanwhile")), "SkipperDraining", false},
+		"Throttled":   {plain, "ingresses", apierrors.NewTooManyRequests("slow down", 1), "SkipperDraining", false},
+		"ServerError": {split, "configmaps", apierrors.NewInternalError(errors.New("etcd has no leader")), "DNSDraining", false},
+		"Timeout":     {split, "configmaps", apierrors.NewTimeoutError("no answer", 1), "DNSDraining", false},
+		"Forbidden":   {split, "configmaps", apierrors.NewForbidden(resource, "app-penstock", errors.New("no role")), "", true},
+		"Invalid":     {plain, "ingresses", apierrors.NewBadRequest("no such field"), "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, tc.mode)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(70, 30)
+			failing := true
+			r.kube.PrependReactor("update", tc.resource, func(ktesting.Action) (bool, runtime.Object, error) {
+				return failing, nil, tc.failure
+			})
+			r.clock.AfterFunc(10*time.Minute, func() { failing = false })
+			start := r.clock.Now()
+			if err := r.router().SetRoutes(r.canary, 60, 40, false); err == nil || r.clock.Since(start) > time.Minute {
+				t.Errorf("a raise: %v after %s, want the error at once", err, r.clock.Since(start))
+			}
+			err := r.router().SetRoutes(r.canary, 100, 0, false)
+			if tc.lasts {
+				if !errors.Is(err, tc.failure) {
+					t.Errorf("a rollback: %v, want %v: repeating it does not help", err, tc.failure)
+				}
+				return
+			}
+			if err != nil || failing {
+				t.Fatalf("a rollback while the API fails: %v after %s, want it done once the API works", err, r.clock.Since(start))
+			}
+			r.wantRoutes(100, 0)
+			told := 0
+			for _, e := range r.warnings() {
+				if e.Reason == tc.event && strings.Contains(e.Message, tc.failure.Error()) {
+					told++
+				}
+			}
+			if told < 1 || told > 2 {
+				t.Errorf("%d events say why the rollback waits, want one in ten minutes", told)
+			}
+		})
+	}
+}
+
+// TestADeletionEndsARollbackThatInsists: what Finalize has removed is not made again.
+func TestADeletionEndsARollbackThatInsists(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]func(*flaggerv1.Canary){"Shared": plain, "Split": split} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mode)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(70, 30)
+			failing, process := true, r.router()
+			for _, resource := range []string{"ingresses", "configmaps"} {
+				r.kube.PrependReactor("update", resource, func(ktesting.Action) (bool, runtime.Object, error) {
+					return failing, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
+				})
+			}
+			r.clock.AfterFunc(time.Minute, func() {
+				failing = false
+				for range 20 {
+					if process.Finalize(r.canary) == nil {
+						return
+					}
+					r.clock.Advance(30 * time.Second)
+				}
+			})
+			if err := process.SetRoutes(r.canary, 100, 0, false); err == nil || !strings.Contains(err.Error(), "is being deleted") {
+				t.Errorf("the rollback: %v, want an error that says that the Canary is being deleted", err)
+			}
+			if names := r.ingressNames(); len(names) != 2 || r.configMap() != nil {
+				t.Errorf("ingresses %q and the ConfigMap %v are left", names, r.configMap())
+			}
+		})
+	}
+}
