@@ -48,7 +48,7 @@ func (a *app) sharesNow(what string, intended map[traffic.Cell]float64) {
 func TestChangesInMidCanary(t *testing.T) {
 	t.Parallel()
 	each(t, everySplit, func(t *testing.T, s setup) {
-		a := newApp(t, s)
+		a := newApp(t, s.judged())
 		east := a.sites["east"]
 		east.release(release, 0)
 		east.wait("the canary has its first share", patience, east.atWeight(20))

@@ -133,7 +133,7 @@ func TestChaos(t *testing.T) {
 		"Skipper": skipperProvider, "Shared": sharedRoute53.exposing(50), "ABTest": sharedRoute53.matching(),
 		"Split": splitRoute53, "SplitExternalDNS": splitExternalDNS,
 	}, func(t *testing.T, s setup) {
-		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }))
+		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }).judged())
 		east := a.sites["east"]
 		random := rand.New(rand.NewPCG(*chaosSeed, uint64(len(t.Name()))))
 		made, met := east.makeTrouble(random)

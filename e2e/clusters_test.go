@@ -42,7 +42,7 @@ func TestTwoClusters(t *testing.T) {
 func TestExposure(t *testing.T) {
 	t.Parallel()
 	each(t, map[string]setup{"Route53": sharedRoute53, "ExternalDNS": sharedExternalDNS}, func(t *testing.T, s setup) {
-		s = s.exposing(40).with(func(c *flaggerv1.Canary) { c.Spec.Analysis.Interval = "20s" }) // of which DNS takes a part
+		s = s.exposing(40).judged()
 		s.weights = map[string]int{"east": 75, "west": 25}
 		a := newApp(t, s)
 		east := a.sites["east"]

@@ -18,7 +18,7 @@ func TestRestartsInMidCanary(t *testing.T) {
 	t.Parallel()
 	setups := map[string]setup{"Skipper": skipperProvider, "Shared": sharedExternalDNS.exposing(50), "Split": splitExternalDNS}
 	each(t, setups, func(t *testing.T, s setup) {
-		a := newApp(t, s)
+		a := newApp(t, s.judged())
 		east := a.sites["east"]
 		east.release(release, 0)
 		east.wait("the second share is asked for", patience, func() bool { return east.history.last().weight() == 40 })

@@ -60,6 +60,9 @@ func TestTheAPIFails(t *testing.T) {
 			t.Errorf("of %d writes %d were refused, and of %d the answer was lost: there are two steps and their end to go wrong", writes.Load(), refused.Load(), lost.Load())
 		}
 		a.figures.note("of %d writes %d were refused, and of %d the answer was lost", writes.Load(), refused.Load(), lost.Load())
+		if alerts := east.alerts("danger"); len(alerts) > 0 {
+			t.Errorf("alerts of steps that wait: %q", alerts)
+		}
 		a.only(primary, release)
 		a.untouched()
 	})
@@ -95,7 +98,7 @@ func TestTheAPIRefuses(t *testing.T) {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
 			each(t, map[string]setup{"Skipper": skipperProvider, "Split": splitRoute53}, func(t *testing.T, s setup) {
-				a := newApp(t, s)
+				a := newApp(t, s.judged())
 				east := a.sites["east"]
 				east.release(release, 0)
 				east.wait("the canary has its first share", patience, east.atWeight(20))

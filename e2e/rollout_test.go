@@ -193,6 +193,12 @@ func (s setup) with(change func(*flaggerv1.Canary)) setup {
 	return s
 }
 
+// judged returns the setup with a Canary whose steps last long enough for the requests that shares are judged by, also while other tests share the
+// processors.
+func (s setup) judged() setup {
+	return s.with(func(c *flaggerv1.Canary) { c.Spec.Analysis.Interval = "20s" })
+}
+
 // exposing returns the setup with a Canary at whose first step the cluster has a part of its weight, in per cent.
 func (s setup) exposing(percent int) setup {
 	return s.with(func(c *flaggerv1.Canary) {
@@ -215,7 +221,7 @@ func each(t *testing.T, setups map[string]setup, run func(t *testing.T, s setup)
 func TestPromotion(t *testing.T) {
 	t.Parallel()
 	each(t, everyWay, func(t *testing.T, s setup) {
-		a := newApp(t, s)
+		a := newApp(t, s.judged())
 		east := a.sites["east"]
 		east.release(release, 0)
 		a.ends(flaggerv1.CanaryPhaseSucceeded)

@@ -118,7 +118,7 @@ func TestMirror(t *testing.T) {
 	s.change = func(c *flaggerv1.Canary) {
 		c.Spec.Analysis.Mirror, c.Spec.Analysis.MirrorWeight, c.Spec.Analysis.Metrics = true, 100, nil
 	}
-	a := newApp(t, s)
+	a := newApp(t, s.judged())
 	east := a.sites["east"]
 	east.release(release, 0)
 	east.wait("the canary gets copies", patience, func() bool { return east.Node.Requests(a.namespace, name, release) > 100 })
