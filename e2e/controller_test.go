@@ -108,9 +108,10 @@ func TestClusterWeights(t *testing.T) {
 			east.setWeight(50)
 			leader.Kill()
 			east.wait("the other replica acknowledges", patience, func() bool { return east.served() == 50 })
-			if _, text := metricsOf(t, port, "/metrics"); !strings.Contains(text, gauge+" 50\n") {
-				t.Errorf("the new leader's metrics do not have the weight 50")
-			}
+			east.wait("the new leader's metrics have the weight", patience, func() bool { // right after the store
+				_, text := metricsOf(t, port, "/metrics")
+				return strings.Contains(text, gauge+" 50\n")
+			})
 			<-time.After(ttl + time.Second)
 			a.sharesNow("after the leader has died", clusters(1.0/3))
 			a.failures()
