@@ -1,0 +1,88 @@
+package route53_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/dns/route53"
+	"github.com/penstock-dev/penstock/internal/route53emulator"
+)
+
+// A caller that has missed the answer to its last change is not told of the one before.
+func TestAnEarlierChangeProvesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	before := r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1")))
+	r.clock.Advance(time.Minute)
+	now := publication(shop, a("www.example.com", 10, "192.0.2.2"))
+	missed := r.must(now)[0]
+	r.clock.Advance(time.Second)
+	if s := r.must(remembering(now, before))[0]; s.InSync || s.Change != missed.Change {
+		t.Errorf("got %+v, want to wait for %s", s, missed.Change)
+	}
+}
+
+// What is found as it should be is not in sync from before on, when it was something else.
+func TestWhatOthersHaveWrittenIsInSyncFromNowOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	r.must(publication(shop, a("www.example.com", 10, "192.0.2.1")))
+	r.restart()
+	r.must(publication(shop, a("www.example.com", 10, "192.0.2.1")))
+	r.clock.Advance(time.Hour)
+	r.change(types.ChangeActionUpsert, weighted(simple("www.example.com", types.RRTypeA, "192.0.2.2"), cluster, 10))
+	written := r.clock.Now()
+	if s := r.must(publication(shop, a("www.example.com", 10, "192.0.2.2")))[0]; s.InSyncSince.Before(written) {
+		t.Errorf("in sync since %v, which was written at %v", s.InSyncSince, written)
+	}
+}
+
+// Records in several zones are in sync when the last of them is.
+func TestTheLastZoneCounts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	r.addZone("example.org")
+	first := r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.1")))
+	r.clock.Advance(time.Hour)
+	begun := r.clock.Now()
+	second := r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.2")))
+	if since := second.InSyncSince.Sub(begun); since < syncDelay || second.InSyncSince.Equal(first.InSyncSince) {
+		t.Errorf("in sync since %v after the change of one zone, want %v at least", since, syncDelay)
+	}
+}
+
+// What cannot be read is not taken for nothing where the host lies.
+func TestAHostsZoneMustBeRead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	r.addZone("example.org")
+	r.must(publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.1")))
+	r.restart()
+	r.aws.Deny(keyID, r.zone)
+	_, err := r.Published(t.Context(), cluster, shop, []string{"www.example.com"})
+	wantError(t, err, "the host's own zone", "ingress shop/web", "route53:ListResourceRecordSets")
+	records, err := r.Published(t.Context(), cluster, shop, []string{"www.example.org"})
+	if err != nil || len(records) != 1 || records[0].Name != "www.example.org" {
+		t.Errorf("a zone that is of no concern: %v, error %v", records, err)
+	}
+}
+
+// A name that now is another Ingress' is not published for the one that had it, whatever this process remembers.
+func TestPublishedIsWhatIsOwnedNow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	r.must(publication(shop, a("www.example.com", 10, "192.0.2.1")))
+	process := r.backend(r.opts)
+	for _, p := range []dns.Publication{publication(shop), publication(other, a("www.example.com", 10, "192.0.2.2"))} {
+		if statuses, err := process.Publish(t.Context(), p); err != nil || statuses[0].Err != nil {
+			t.Fatalf("%+v, error %v", statuses, err)
+		}
+		r.clock.Advance(time.Minute)
+	}
+	if got := r.published("www.example.com"); len(got) != 0 {
+		t.Errorf("published for %v: %v, which is of %v", shop, got, other)
+	}
+}
