@@ -85,7 +85,10 @@ func newFactory(config *rest.Config, kube kubernetes.Interface, log *zap.Sugared
 	ctx := context.Background() // Flagger ends by ending its process
 	f := &Factory{}
 	f.skipper = orRefuse(c.skipperErr, func() (Interface, error) {
-		return NewSkipper(ctx, kube, log, c.skipper), nil
+		opts := c.skipper
+		told := newEvents(ctx, kube, log, clock.RealClock{}, defaultCallTimeout, newMetrics(nil, log))
+		opts.Warn = func(canary *flaggerv1.Canary, reason, message string) { told.warn(canary, Reason(reason), message) } //nolint:contextcheck // events have the base context
+		return NewSkipper(ctx, kube, log, opts), nil
 	})
 	f.dnsWeighted = orRefuse(c.dnsErr, func() (Interface, error) {
 		opts := DNSWeightedOptions{Skipper: c.skipper, SetOwnerRefs: setOwnerRefs, Registerer: registerer}

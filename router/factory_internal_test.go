@@ -189,3 +189,21 @@ func TestVariablesAreUsed(t *testing.T) {
 		t.Errorf("a variable is there twice: %v", slices.Sorted(maps.Keys(tested)))
 	}
 }
+
+// Provider skipper alone tells people by events, too, because Flagger shows nothing of a warning.
+func TestSkipperOfTheFactoryTellsByEvents(t *testing.T) {
+	t.Parallel()
+	kube := fake.NewClientset()
+	f := newFactory(nil, kube, nil, true, environment(nil), nil)
+	canary := &flaggerv1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Status: flaggerv1.CanaryStatus{Phase: flaggerv1.CanaryPhaseProgressing}}
+	if err := f.skipper.Reconcile(canary); err != nil {
+		t.Fatal(err)
+	}
+	list, err := kube.CoreV1().Events("shop").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Items) != 1 || list.Items[0].Reason != "SkipperMisconfigured" || !strings.Contains(list.Items[0].Message, "spec.ingressRef") {
+		t.Errorf("events %+v, want one that names the field", list.Items)
+	}
+}
