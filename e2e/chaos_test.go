@@ -13,6 +13,7 @@ import (
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/e2e/internal/gateway"
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
@@ -133,7 +134,7 @@ func TestChaos(t *testing.T) {
 		"Skipper": skipperProvider, "Shared": sharedRoute53.exposing(50), "ABTest": sharedRoute53.matching(),
 		"Split": splitRoute53, "SplitExternalDNS": splitExternalDNS,
 	}, func(t *testing.T, s setup) {
-		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }).judged())
+		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }))
 		east := a.sites["east"]
 		random := rand.New(rand.NewPCG(*chaosSeed, uint64(len(t.Name()))))
 		made, met := east.makeTrouble(random)
@@ -142,6 +143,7 @@ func TestChaos(t *testing.T) {
 		}
 		a.figures.note("seed %d, %s, %d of %d troubles were met", *chaosSeed, *chaosLength, met, made)
 
+		east.setInterval(judgedInterval) // trouble meets more ticks when they are short
 		east.release("last", 0)
 		east.wait("all is over", patience, func() bool {
 			last := east.Node.Requests(a.namespace, primary, "last") > 0
@@ -160,6 +162,15 @@ func TestChaos(t *testing.T) {
 		east.delete()
 		a.reverted(east, "deleted")
 	})
+}
+
+// setInterval changes that of the Canary.
+func (s *site) setInterval(interval string) {
+	t := s.app.t
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"spec":{"analysis":{"interval":%q}}}`, interval)
+	_, err := s.Flagger.FlaggerV1beta1().Canaries(s.app.namespace).Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
+	must(t, err)
 }
 
 // makeTrouble returns how many troubles it made, and how many of them were met. When it returns, all is well.

@@ -193,10 +193,12 @@ func (s setup) with(change func(*flaggerv1.Canary)) setup {
 	return s
 }
 
-// judged returns the setup with a Canary whose steps last long enough for the requests that shares are judged by, also while other tests share the
-// processors.
+// judgedInterval is long enough for the requests that shares are judged by, also while other tests share the processors.
+const judgedInterval = "20s"
+
+// judged returns the setup with a Canary whose steps last that long.
 func (s setup) judged() setup {
-	return s.with(func(c *flaggerv1.Canary) { c.Spec.Analysis.Interval = "20s" })
+	return s.with(func(c *flaggerv1.Canary) { c.Spec.Analysis.Interval = judgedInterval })
 }
 
 // exposing returns the setup with a Canary at whose first step the cluster has a part of its weight, in per cent.

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,7 +43,11 @@ func (s *site) follow(client cache.Getter, resource, name string, saw func(watch
 		if ctx.Err() != nil {
 			return // the test is over
 		}
-		t.Errorf("cluster %s: the watch of %s ended before the test: %v", s.Name, resource, apierrors.FromObject(last.Object))
+		why := errors.New("nobody said why")
+		if last.Type == watch.Error {
+			why = apierrors.FromObject(last.Object)
+		}
+		t.Errorf("cluster %s: the watch of %s ended before the test: %v", s.Name, resource, why)
 	})
 	t.Cleanup(running.Wait)
 }
