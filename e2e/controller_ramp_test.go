@@ -59,16 +59,17 @@ func TestAGradualMove(t *testing.T) {
 	}
 
 	var steps []int
-	stepped := func() bool {
-		if now := east.served(); len(steps) == 0 || steps[len(steps)-1] != now {
-			steps = append(steps, now)
+	stepped := func() (to int) {
+		to = east.served()
+		if len(steps) == 0 || steps[len(steps)-1] != to {
+			steps = append(steps, to)
 		}
-		return true
+		return to
 	}
 	east.setWeight(0)
-	east.wait("the first step is acknowledged", patience, func() bool { return stepped() && east.served() == 75 })
+	east.wait("the first step is acknowledged", patience, func() bool { return stepped() == 75 })
 	m.value.Store(9)
-	east.wait("the move went back", patience, func() bool { return stepped() && east.row()["RampPhase"] == "RolledBack" && east.served() == 100 })
+	east.wait("the move went back", patience, func() bool { return stepped() == 100 && east.row()["RampPhase"] == "RolledBack" })
 	if message := east.row()["RampMessage"]; !strings.Contains(message, "the value is 9") || m.asked.Load() < 3 {
 		t.Errorf("asked %d times, message %q", m.asked.Load(), message)
 	}
@@ -88,7 +89,7 @@ func TestAGradualMove(t *testing.T) {
 	if text, err := command.CombinedOutput(); err != nil || !strings.Contains(string(text), "begins anew at 100") {
 		t.Fatalf("penstock set-weight: %v\n%s", err, text)
 	}
-	east.wait("the cluster is drained", patience, func() bool { return stepped() && east.served() == 0 })
+	east.wait("the cluster is drained", patience, func() bool { return stepped() == 0 })
 	if want := []int{100, 75, 50, 25, 0}; !slices.Equal(steps, want) {
 		t.Errorf("the weights that were acknowledged are %v, want %v", steps, want)
 	}
