@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/penstock-dev/penstock/internal/awserror"
 )
 
 const (
@@ -99,12 +101,22 @@ func answered(err error) bool {
 	return errorCode(err) != "" && (!ok || response.HTTPStatusCode() < 500)
 }
 
+// callError is a call that failed after all its attempts.
+type callError struct {
+	text string
+	err  error
+}
+
+func (e *callError) Error() string { return e.text + ": " + awserror.Text(e.err) }
+
+func (e *callError) Unwrap() error { return e.err }
+
 // failed wraps an error of the API with the row, the operation and what to do about it.
 func (d *DynamoDB) failed(operation string, err error) error {
 	if _, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
-		return d.wrap(fmt.Errorf("%s: %w", operation, err))
+		return d.wrap(&callError{operation, err})
 	}
-	return d.wrap(fmt.Errorf("%s: %s: %w", operation, hint(operation, d.table, err), err))
+	return d.wrap(&callError{operation + ": " + hint(operation, d.table, err), err})
 }
 
 // hint says what an error means for the reader and what to do about it.

@@ -5,6 +5,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ func refuse(status int, code string) fault {
 		body := fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"m"}`, code)
 		return &http.Response{
 			Status: strconv.Itoa(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-			Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+			Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amzn-Requestid": {crand.Text()}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
 		}, nil
 	}
 }
@@ -306,9 +307,13 @@ func TestDynamoDBLastingFaults(t *testing.T) {
 						t.Errorf("%s: error %q does not say %q", tc.reason, err, part)
 					}
 				}
-				if calls := tab.faults.set(nil); tc.calls > 0 && len(calls) != tc.calls || tc.calls == 0 && len(calls) < 2 {
+				if calls := tab.faults.set(tc.fault); tc.calls > 0 && len(calls) != tc.calls || tc.calls == 0 && len(calls) < 2 {
 					t.Errorf("%s: %d calls of %s", tc.reason, len(calls), operation)
 				}
+				if again := do(); again == nil || again.Error() != err.Error() {
+					t.Errorf("%s: the same failure is told in other words:\n%v\n%v", tc.reason, err, again)
+				}
+				tab.faults.set(nil)
 			}
 			wantRow(t, patient, "nothing was written", row)
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-dev/penstock/controllers/ramp"
 	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/internal/awserror"
 	"github.com/penstock-dev/penstock/weights"
 )
 
@@ -51,7 +52,7 @@ func (c *Controller) storeFailed(err error) {
 	switch {
 	case now == before:
 	case err != nil:
-		c.log.Warnw("the cluster's weight stays as it is", "reason", now)
+		c.log.Warnw("the cluster's weight stays as it is", "reason", now, "request_id", awserror.RequestID(err))
 		c.events.controller("StoreFailed", "the cluster's weight stays as it is: "+now)
 	default:
 		c.log.Infow("the store works again")

@@ -11,6 +11,8 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/penstock-dev/penstock/internal/awserror"
 )
 
 // The operations of the API, as the SDK and IAM name them.
@@ -40,7 +42,7 @@ func (e *callError) Error() string {
 	if e.zone != nil {
 		where = fmt.Sprintf(" in hosted zone %s", e.zone)
 	}
-	return fmt.Sprintf("route 53 %s%s: %s: %s", e.operation, where, e.hint, cause(e.err))
+	return fmt.Sprintf("route 53 %s%s: %s: %s", e.operation, where, e.hint, awserror.Text(e.err))
 }
 
 func (e *callError) Unwrap() error { return e.err }
@@ -51,7 +53,7 @@ func (b *Backend) failed(operation string, zone *hostedZone, err error) error {
 	if zone != nil {
 		id = zone.id
 	}
-	b.log.Infow("route 53 call failed", "operation", operation, "hosted_zone", id, "code", errorCode(err), "request_id", requestID(err), "error", err.Error())
+	b.log.Infow("route 53 call failed", "operation", operation, "hosted_zone", id, "code", errorCode(err), "request_id", awserror.RequestID(err), "error", err.Error())
 	return &callError{operation, zone, hint(operation, zone, err), err}
 }
 
@@ -145,7 +147,7 @@ func notApplied(err error) bool { return throttled(err) || busy(err) }
 
 // denied reports whether the credentials may not do what was asked of Route 53.
 func denied(err error) bool {
-	if elsewhere(err) {
+	if awserror.Elsewhere(err) {
 		return false
 	}
 	switch errorCode(err) {
@@ -158,7 +160,7 @@ func denied(err error) bool {
 // credentials reports whether the credentials themselves were refused, or were not to be had.
 // https://docs.aws.amazon.com/Route53/latest/APIReference/CommonErrors.html
 func credentials(err error) bool {
-	if elsewhere(err) {
+	if awserror.Elsewhere(err) {
 		return answered(err) && !throttled(err)
 	}
 	switch errorCode(err) {

@@ -1,16 +1,17 @@
-package route53
+package awserror_test
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/penstock-dev/penstock/internal/awserror"
 )
 
 // operation is an error as the SDK's clients return it.
@@ -24,9 +25,9 @@ func operation(service, name string, status int, requestID string, err error) er
 func api(code, message string) error { return &smithy.GenericAPIError{Code: code, Message: message} }
 
 // What is said of a failure is the same for each call that fails of it, and keeps what people need.
-func TestCause(t *testing.T) {
+func TestText(t *testing.T) {
 	t.Parallel()
-	const list = opListHostedZones
+	const list, change = "ListHostedZones", "ChangeResourceRecordSets"
 	check := "00000000-0000-4000-8000-00000000beef"
 	for name, tc := range map[string]struct {
 		first, second error
@@ -53,13 +54,13 @@ func TestCause(t *testing.T) {
 			"AccessDenied: User: arn:aws:sts::123456789012:assumed-role/publisher is not authorized to perform: route53:ListHostedZones",
 		},
 		"Batch": {
-			operation("Route 53", opChangeResourceRecordSets, 400, "1", &types.InvalidChangeBatch{Messages: []string{"RRSet of type A is bad", "so is another"}}),
-			operation("Route 53", opChangeResourceRecordSets, 400, "2", &types.InvalidChangeBatch{Messages: []string{"RRSet of type A is bad", "so is another"}}),
+			operation("Route 53", change, 400, "1", &types.InvalidChangeBatch{Messages: []string{"RRSet of type A is bad", "so is another"}}),
+			operation("Route 53", change, 400, "2", &types.InvalidChangeBatch{Messages: []string{"RRSet of type A is bad", "so is another"}}),
 			"InvalidChangeBatch: RRSet of type A is bad; so is another",
 		},
 		"HealthCheckStays": {
-			operation("Route 53", opChangeResourceRecordSets, 400, "1", api("NoSuchHealthCheck", "No health check with ID "+check)),
-			operation("Route 53", opChangeResourceRecordSets, 400, "2", api("NoSuchHealthCheck", "No health check with ID "+check)),
+			operation("Route 53", change, 400, "1", api("NoSuchHealthCheck", "No health check with ID "+check)),
+			operation("Route 53", change, 400, "2", api("NoSuchHealthCheck", "No health check with ID "+check)),
 			"NoSuchHealthCheck: No health check with ID " + check,
 		},
 		"NoRole": {
@@ -97,40 +98,12 @@ func TestCause(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := cause(tc.first); got != tc.want {
+			if got := awserror.Text(tc.first); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
-			if first, second := cause(tc.first), cause(tc.second); first != second {
+			if first, second := awserror.Text(tc.first), awserror.Text(tc.second); first != second {
 				t.Errorf("the next call says something else:\n%s\n%s", first, second)
 			}
 		})
-	}
-}
-
-// Credentials that cannot be had are no lack of a right in Route 53: what cannot be read then may be the cluster's all the same.
-func TestWhatSTSRefusesIsNotDenied(t *testing.T) {
-	t.Parallel()
-	sts := func(status int, err error) error {
-		return &smithy.OperationError{ServiceID: "Route 53", OperationName: opListHostedZones, Err: operation("STS", "AssumeRole", status, "1", err)}
-	}
-	for name, tc := range map[string]struct {
-		err                       error
-		denied, credentials, slow bool
-	}{
-		"STS refuses":    {sts(403, api("AccessDenied", "no")), false, true, false},
-		"STS throttles":  {sts(400, api("Throttling", "slow down")), false, false, true},
-		"STS is down":    {sts(500, api("InternalFailure", "oh")), false, false, false},
-		"STS is silent":  {sts(0, errors.New("EOF")), false, false, false},
-		"no right":       {operation("Route 53", opListHostedZones, 403, "1", api("AccessDenied", "no")), true, false, false},
-		"expired":        {operation("Route 53", opListHostedZones, 403, "1", api("ExpiredToken", "no")), false, true, false},
-		"a plain answer": {api("AccessDenied", "no"), true, false, false},
-	} {
-		if denied(tc.err) != tc.denied || credentials(tc.err) != tc.credentials || throttled(tc.err) != tc.slow {
-			t.Errorf("%s: denied %t, credentials %t, throttled %t; want %t, %t, %t", name,
-				denied(tc.err), credentials(tc.err), throttled(tc.err), tc.denied, tc.credentials, tc.slow)
-		}
-	}
-	if got := (&callError{opListHostedZones, nil, hint(opListHostedZones, nil, sts(403, api("AccessDenied", "no"))), sts(403, api("AccessDenied", "no"))}).Error(); strings.Contains(got, "IAM action route53") {
-		t.Errorf("the remedy is not in Route 53: %s", got)
 	}
 }

@@ -1,11 +1,12 @@
-package route53
+// Package awserror tells what the AWS SDK returns as an error: in the same words whenever the same is the matter, because statuses and events, which people
+// read, are told apart by their text.
+package awserror
 
 import (
 	"errors"
 	"regexp"
 	"strings"
 
-	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
 )
@@ -32,16 +33,17 @@ var varying = []struct {
 // address is one of a connection: an IP address and a port.
 const address = `(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):\d+`
 
-// cause says why a call failed, in the same words whenever it fails of the same: the code and the message of the API, or, without an answer, what the SDK
-// says. Statuses and events, which people read, are told apart by their text.
-func cause(err error) string {
+// Text says why a call failed: the code and the message of the API, or, without an answer, what the SDK says. It leaves out what differs from call to
+// call, such as the id of the request.
+func Text(err error) string {
 	text := err.Error()
 	if op, ok := errors.AsType[*smithy.OperationError](err); ok {
 		text = op.Err.Error()
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		text = api.ErrorCode() + ": " + message(api)
-		if op := innermost(err); elsewhere(err) {
+		if Elsewhere(err) {
+			op := innermost(err)
 			text = op.ServiceID + " " + op.OperationName + ": " + text
 		}
 	}
@@ -67,14 +69,14 @@ func innermost(err error) (op *smithy.OperationError) {
 	return op
 }
 
-// elsewhere reports whether a call failed before Route 53 was asked: where the credentials come from, such as STS.
-func elsewhere(err error) bool {
-	op := innermost(err)
-	return op != nil && op.ServiceID != sdk.ServiceID
+// Elsewhere reports whether a call failed before its service was asked: where the credentials come from, such as STS.
+func Elsewhere(err error) bool {
+	first, ok := errors.AsType[*smithy.OperationError](err)
+	return ok && innermost(err).ServiceID != first.ServiceID
 }
 
-// requestID is what AWS' support asks for; empty if there was no answer.
-func requestID(err error) string {
+// RequestID is what AWS' support asks for; empty if there was no answer.
+func RequestID(err error) string {
 	if response, ok := errors.AsType[interface {
 		error
 		ServiceRequestID() string
