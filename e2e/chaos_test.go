@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -136,7 +137,7 @@ func TestChaos(t *testing.T) {
 	}, func(t *testing.T, s setup) {
 		a := newApp(t, s.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true }))
 		east := a.sites["east"]
-		random := rand.New(rand.NewPCG(*chaosSeed, uint64(len(t.Name()))))
+		random := rand.New(rand.NewPCG(*chaosSeed, uint64(crc32.ChecksumIEEE([]byte(t.Name())))))
 		made, met := east.makeTrouble(random)
 		if met == 0 {
 			t.Errorf("%d troubles were made, and nobody met one", made)
