@@ -122,11 +122,8 @@ func newManager(config *rest.Config, opts Options, log *zap.SugaredLogger) (mana
 		Logger: zapr.NewLogger(log.Desugar()),
 		Cache: cache.Options{
 			ReaderFailOnMissingInformer: true,
-			DefaultTransform:            cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.ConfigMap{}:          {Label: labels.NewSelector().Add(*canaries)},
-				&discoveryv1.EndpointSlice{}: {Transform: stripEndpoints},
-			},
+			DefaultTransform:            keep,
+			ByObject:                    map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Label: labels.NewSelector().Add(*canaries)}},
 		},
 		Metrics:                       metricsserver.Options{BindAddress: opts.MetricsAddr},
 		HealthProbeBindAddress:        opts.HealthAddr,
@@ -147,24 +144,6 @@ func leaseNamespace(opts Options) string {
 		return opts.LeaderElectionNamespace
 	}
 	return podNamespace()
-}
-
-// stripEndpoints keeps of an EndpointSlice what tells whether anybody is ready, since there are as many addresses as Pods.
-func stripEndpoints(object any) (any, error) {
-	slice, ok := object.(*discoveryv1.EndpointSlice)
-	if !ok {
-		return object, nil
-	}
-	slice.ManagedFields, slice.Annotations, slice.OwnerReferences, slice.Ports = nil, nil, nil, nil
-	var kept []discoveryv1.Endpoint
-	for _, e := range slice.Endpoints {
-		if isReady(e) {
-			kept = []discoveryv1.Endpoint{{Conditions: e.Conditions}}
-			break
-		}
-	}
-	slice.Endpoints = kept
-	return slice, nil
 }
 
 // newController makes the controller on a manager's caches.
@@ -299,6 +278,9 @@ func newBackend(m manager.Manager, opts Options, log *zap.SugaredLogger) (dns.Ba
 		object := newDNSEndpoint()
 		if err := m.GetCache().Get(ctx, name, object); err != nil {
 			return nil, err //nolint:wrapcheck // the backend says what was asked for
+		}
+		if err := unpack(object); err != nil {
+			return nil, err
 		}
 		return object, nil
 	}
