@@ -66,9 +66,11 @@ func (c *Controller) NeedLeaderElection() bool { return true }
 func (c *Controller) lead(ctx context.Context) error {
 	c.leads.Store(true)
 	defer c.leads.Store(false)
+	ctx, end := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer c.queue.ShutDown()
+	defer end() // a panic of steer is not held up by what waits for the end
 	if watcher, ok := c.store.(store.Watcher); ok {
 		running.Go(func() {
 			if err := watcher.Watch(ctx, c.kick); err != nil && ctx.Err() == nil {

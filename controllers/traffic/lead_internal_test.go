@@ -99,6 +99,31 @@ func (c *Controller) storeError() string {
 	return c.seenRow.err
 }
 
+// panicking is a store that has a bug.
+type panicking struct{ *row }
+
+func (panicking) Read(context.Context) (store.Row, error) { panic("a bug") }
+
+// A panic ends the process, which is started again, instead of a leader that does nothing and renews its lease.
+func TestAPanicIsNotHeldUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.store, r.owner = panicking{r.row}, &owned{}
+	ended := make(chan any, 1)
+	go func() {
+		defer func() { ended <- recover() }()
+		_ = r.lead(context.WithoutCancel(t.Context()))
+	}()
+	select {
+	case got := <-ended:
+		if got != "a bug" {
+			t.Errorf("it ended with %v", got)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the leader hangs")
+	}
+}
+
 // Who does not lead knows no weight: 0 would be a cluster that is drained.
 func TestMetricsOfAStandby(t *testing.T) {
 	t.Parallel()
