@@ -1,4 +1,4 @@
-# Everything runs with Go alone; what else is needed is fetched as Go modules. `make help` lists the targets.
+# Everything runs with Go, what it needs fetched as Go modules, but for a server with the protocol of DynamoDB, which npm fetches. `make help` lists the targets.
 
 # The modules, each tested and linted on its own. An importer of the library sees the first only.
 MODULES := . controllers charts examples examples/flagger
@@ -16,7 +16,7 @@ E2E_APPS ?= 14
 E2E ?=
 SCALE ?=
 E2E_TEST = cd e2e && go test -count=1 -parallel 100 -apps $(E2E_APPS)
-# The tests of controllers/store speak the protocol of DynamoDB with this server, one static program without dependencies.
+# The traffic controller and its tests speak the protocol of DynamoDB with this server, one static program without dependencies.
 DYNOXIDE := @dynoxide/linux-x64@1.2.1
 DYNOXIDE_SHA256 := be909b7910d3fb552e85db10ef3c8ebae4bd35fee0f26dffdb6dfa5cc656426e
 LENGTH ?= 10m
@@ -63,7 +63,7 @@ e2e-figures: e2e-programs ## the same as e2e, and write what was measured into d
 	$(E2E_TEST) -timeout 40m -figures $(CURDIR)/docs/end-to-end.md .
 
 .PHONY: e2e-programs
-e2e-programs: flagger penstock
+e2e-programs: flagger penstock dynamodb
 	cd e2e/kube && go build -ldflags "-X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/bin/kube .
 	GOBIN=$(CURDIR)/bin go install $(EXTERNAL_DNS)
 	cd examples/flagger && go build -o $(CURDIR)/bin/flagger-upstream github.com/fluxcd/flagger/cmd/flagger
@@ -77,7 +77,7 @@ penstock: ## build bin/penstock, the traffic controller and its commands
 	cd controllers && go build -o $(CURDIR)/bin/penstock ./cmd/penstock
 
 .PHONY: bench-scale
-bench-scale: e2e-programs ## the traffic controller at 500 to 10,000 Ingresses on the real kube-apiserver, beside a bare client
+bench-scale: e2e-programs ## the traffic controller at 500 to 10,000 Ingresses on the real kube-apiserver, beside a bare client; SCALE="-store dynamodb" passes flags
 	cd e2e && go run ./scale -bin $(CURDIR)/bin $(SCALE)
 
 .PHONY: dynamodb

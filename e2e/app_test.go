@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-dev/penstock/e2e/internal/cluster"
 	"github.com/penstock-dev/penstock/e2e/internal/gateway"
 	"github.com/penstock-dev/penstock/e2e/internal/process"
+	"github.com/penstock-dev/penstock/e2e/internal/table"
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 	exampleworld "github.com/penstock-dev/penstock/examples/world"
 	"github.com/penstock-dev/penstock/internal/route53emulator"
@@ -54,6 +55,7 @@ type setup struct {
 	split    bool           // by DNS, between two load balancers
 	publish  string         // who publishes: the router, or a traffic controller if it is "controller"
 	weights  map[string]int // of the clusters; one with weight 100 if nil
+	table    *table.Table   // the traffic controllers' store; a ConfigMap of each cluster if nil
 	change   func(*flaggerv1.Canary)
 	matches  bool // it is an A/B test, whose condition the clients do not meet
 	patient  bool // it mostly waits
@@ -83,6 +85,7 @@ type site struct {
 	flagger *process.Process
 	// controllers are the replicas of the traffic controller, of which there are none where the routers publish by themselves.
 	controllers []*process.Process
+	way         *way // of the controllers to the table; nil without one
 	// externalDNS is nil where the routers publish by themselves.
 	externalDNS *process.Process
 	skippers    [2]atomic.Pointer[exampleworld.Skipper]

@@ -34,6 +34,10 @@ func (s *site) startController(flags ...string) *process.Process {
 	t := s.app.t
 	t.Helper()
 	env := append(s.awsEnv(), "KUBECONFIG="+s.kubeconfig(), "POD_NAMESPACE="+s.app.namespace, fmt.Sprintf("POD_NAME=penstock-%d", len(s.controllers)))
+	if s.app.setup.table != nil {
+		toTable, more := s.toTable()
+		env, flags = append(env, toTable...), append(more, flags...)
+	}
 	p, err := process.Start(process.Options{Env: env, Log: s.openLog(fmt.Sprintf("penstock-%d", len(s.controllers)))}, program("penstock"), append([]string{
 		"controller", "--cluster-name=" + s.Name, "--backend-type=configmap", fmt.Sprintf("--initial-weight=%d", s.app.setup.weights[s.Name]),
 		"--dns-backend=" + s.app.setup.backend, "--dns-resolvers=" + s.app.route53.NameServers()[0], "--binding-domain=" + s.app.zone,

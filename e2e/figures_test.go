@@ -2,10 +2,13 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,8 +87,12 @@ const (
 	figuresEnd   = "<!-- /figures -->\n"
 )
 
-// writeFigures writes the table of figures into a Markdown file.
-func writeFigures(file string) error {
+// writeFigures writes the table of figures into a Markdown file, and what they were measured of.
+func writeFigures(ctx context.Context, file string) error {
+	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return fmt.Errorf("which commit the figures are of: %w", err)
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -96,7 +103,9 @@ func writeFigures(file string) error {
 		return fmt.Errorf("%s: no table between %q and %q", file, figuresBegin, figuresEnd)
 	}
 	out := bytes.NewBuffer(bytes.Clone(before))
-	out.WriteString(figuresBegin + "\n| test | requests | shares judged | by at least | largest deviation | scaled down after | |\n|---|---|---|---|---|---|---|\n")
+	out.WriteString(figuresBegin)
+	_, _ = fmt.Fprintf(out, "\nOne run of commit %s on %s, with %d processors and %d applications at a time.\n", bytes.TrimSpace(commit), time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), *atOnce)
+	out.WriteString("\n| test | requests | shares judged | by at least | largest deviation | scaled down after | |\n|---|---|---|---|---|---|---|\n")
 	allFigures.mu.Lock()
 	defer allFigures.mu.Unlock()
 	for _, test := range slices.Sorted(maps.Keys(allFigures.tests)) {

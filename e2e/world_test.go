@@ -22,7 +22,7 @@ import (
 
 // The programs that `make e2e` builds.
 var (
-	binaries = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs kube, flagger and external-dns")
+	binaries = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs that make e2e-programs provides")
 	atOnce   = flag.Int("apps", 14, "how many applications there may be at a time, not counted those behind external-dns")
 	keep     = flag.String("logs", "", "`folder` for the logs of all programs; empty means one that is removed")
 )
@@ -90,7 +90,7 @@ func run(m *testing.M) (code int, err error) {
 		return code, fmt.Errorf("queries that the stub of Prometheus does not know: %q", unknown)
 	}
 	if code == 0 && *figuresFile != "" {
-		return code, writeFigures(*figuresFile)
+		return code, writeFigures(ctx, *figuresFile)
 	}
 	return code, nil
 }

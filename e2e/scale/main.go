@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,11 +21,12 @@ import (
 )
 
 var (
-	sizes  = flag.String("sizes", "500,2000,5000,10000", "`numbers` of Ingresses, separated by commas")
-	rounds = flag.Int("rounds", 3, "how `often` each change is measured; medians are printed")
-	bin    = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs kube and penstock")
-	qps    = flag.Float64("kube-api-qps", -1, "`rate` limit of the controller; negative is none")
-	quiet  = flag.Duration("idle", 30*time.Second, "how `long` the controller is watched while nothing changes")
+	sizes     = flag.String("sizes", "500,2000,5000,10000", "`numbers` of Ingresses, separated by commas")
+	rounds    = flag.Int("rounds", 3, "how `often` each change is measured; medians are printed")
+	bin       = flag.String("bin", filepath.Join("..", "bin"), "`folder` of the programs kube, penstock and dynoxide")
+	storeName = flag.String("store", "configmap", "`where` the weight is: configmap, or dynamodb, where the controller looks every 20 s")
+	qps       = flag.Float64("kube-api-qps", -1, "`rate` limit of the controller; negative is none")
+	quiet     = flag.Duration("idle", 30*time.Second, "how `long` the controller is watched while nothing changes")
 )
 
 func main() {
@@ -37,19 +39,23 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer) (err error) {
+	open, ok := stores[*storeName]
+	if !ok {
+		return fmt.Errorf("flag store %q: write %s", *storeName, strings.Join(slices.Sorted(maps.Keys(stores)), " or "))
+	}
 	dir, err := os.MkdirTemp("", "penstock-scale-")
 	if err != nil {
 		return doing("make a folder", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	_, _ = fmt.Fprintln(out, "| Ingresses | change | bare client | ratio | writes | reads | start: time | start: writes | idle: writes | idle: CPU | memory |")
-	_, _ = fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|")
+	_, _ = fmt.Fprintln(out, "| store | Ingresses | change | bare client | ratio | writes | reads | start: time | start: writes | idle: writes | idle: CPU | memory |")
+	_, _ = fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for text := range strings.SplitSeq(*sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			return fmt.Errorf("flag sizes: %w", err)
 		}
-		row, err := measure(ctx, filepath.Join(dir, text), n)
+		row, err := measure(ctx, open, filepath.Join(dir, text), n)
 		if err != nil {
 			return fmt.Errorf("%d ingresses: %w", n, err)
 		}
@@ -59,7 +65,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 }
 
 // measure fills a row of the table, in a cluster of its own.
-func measure(ctx context.Context, dir string, n int) (row string, err error) {
+func measure(ctx context.Context, open opener, dir string, n int) (row string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", doing("make a folder", err)
 	}
@@ -77,6 +83,10 @@ func measure(ctx context.Context, dir string, n int) (row string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if w.store, err = open(ctx, c.Kube, programs); err != nil {
+		return "", err
+	}
+	defer w.store.close()
 	if err := w.start(ctx, 100); err != nil {
 		return "", err
 	}
@@ -98,6 +108,10 @@ func measure(ctx context.Context, dir string, n int) (row string, err error) {
 		}
 		writes, reads = after.writes-before.writes, after.reads-before.reads
 	}
+	changing, err := w.memory()
+	if err != nil {
+		return "", err
+	}
 	w.stop()
 	before, err := w.requests(ctx)
 	if err != nil {
@@ -116,6 +130,10 @@ func measure(ctx context.Context, dir string, n int) (row string, err error) {
 	if err != nil {
 		return "", err
 	}
+	resting, err := w.memory()
+	if err != nil {
+		return "", err
+	}
 	w.stop()
 	bare := make([]time.Duration, 0, *rounds)
 	for i := range *rounds {
@@ -126,8 +144,8 @@ func measure(ctx context.Context, dir string, n int) (row string, err error) {
 		bare = append(bare, took)
 	}
 	change, least := median(changes), median(bare)
-	return fmt.Sprintf("| %d | %.1f s | %.1f s | %.2f | %d | %d | %.1f s | %d | %d | %.2f %% | %d MB |", n, change.Seconds(), least.Seconds(),
-		change.Seconds()/least.Seconds(), writes, reads, starting.Seconds(), after.writes-before.writes-usage.writes, usage.writes, usage.cpu, usage.memory>>20), nil
+	return fmt.Sprintf("| %s | %d | %.1f s | %.1f s | %.2f | %d | %d | %.1f s | %d | %d | %.2f %% | %d MB |", *storeName, n, change.Seconds(), least.Seconds(),
+		change.Seconds()/least.Seconds(), writes, reads, starting.Seconds(), after.writes-before.writes-usage.writes, usage.writes, usage.cpu, max(changing, resting)>>20), nil
 }
 
 func median(all []time.Duration) time.Duration {

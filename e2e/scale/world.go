@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +21,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -32,9 +30,9 @@ import (
 )
 
 const (
-	namespace = "scale"
-	service   = "web"
-	store     = "penstock-traffic"
+	clusterName = "scale"
+	namespace   = "scale"
+	service     = "web"
 	// parallel is how many requests the bare client has under way, which is as many as the controller has.
 	parallel = 16
 	// patience bounds each wait.
@@ -48,6 +46,7 @@ type world struct {
 	*cluster.Cluster
 
 	n          int
+	store      store
 	dir        string
 	log        io.Writer
 	fast       dynamic.Interface // without a limit
@@ -132,8 +131,9 @@ func (w *world) start(ctx context.Context, weight int) error {
 	if err := listener.Close(); err != nil {
 		return doing("close", err)
 	}
-	w.controller, err = process.Start(process.Options{Env: []string{"KUBECONFIG=" + w.Kubeconfig, "POD_NAMESPACE=" + namespace}, Log: w.log}, filepath.Join(*bin, "penstock"),
-		"controller", "--cluster-name=scale", "--backend-type=configmap", "--initial-weight=100", "--health-addr=0", "--metrics-addr="+w.metrics,
+	env := append([]string{"KUBECONFIG=" + w.Kubeconfig, "POD_NAMESPACE=" + namespace}, w.store.env...)
+	w.controller, err = process.Start(process.Options{Env: env, Log: w.log}, filepath.Join(*bin, "penstock"),
+		"controller", "--cluster-name="+clusterName, "--backend-type="+*storeName, "--initial-weight=100", "--health-addr=0", "--metrics-addr="+w.metrics,
 		fmt.Sprintf("--kube-api-qps=%g", *qps), "--assume-sync-after=1s")
 	if err != nil {
 		return err
@@ -146,17 +146,14 @@ func (w *world) stop() { w.controller.Stop(time.Minute) }
 
 // change writes a weight into the store and returns how long it took until the last DNSEndpoint had it.
 func (w *world) change(ctx context.Context, weight int) (time.Duration, error) {
+	<-time.After(w.store.settle)
 	version, err := w.version(ctx)
 	if err != nil {
 		return 0, err
 	}
 	begin := time.Now()
-	patch, err := json.Marshal(map[string]any{"data": map[string]string{"DesiredWeight": strconv.Itoa(weight)}})
-	if err != nil {
-		return 0, doing("write JSON", err)
-	}
-	if _, err := w.Kube.CoreV1().ConfigMaps(namespace).Patch(ctx, store, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		return 0, doing("patch the configmap", err)
+	if err := w.store.desire(ctx, weight); err != nil {
+		return 0, err
 	}
 	at, err := w.arrived(ctx, weight, version)
 	return at.Sub(begin), err
@@ -175,7 +172,14 @@ func (w *world) version(ctx context.Context) (string, error) {
 func (w *world) arrived(ctx context.Context, weight int, version string) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	there := map[string]bool{}
+	there := map[string]bool{} // those that have the weight
+	note := func(object *unstructured.Unstructured) {
+		if weightOf(object) == weight {
+			there[object.GetName()] = true
+		} else {
+			delete(there, object.GetName())
+		}
+	}
 	api := w.fast.Resource(endpoints).Namespace(namespace)
 	if version == "" {
 		list, err := api.List(ctx, metav1.ListOptions{})
@@ -183,7 +187,7 @@ func (w *world) arrived(ctx context.Context, weight int, version string) (time.T
 			return time.Time{}, doing("list dnsendpoints", err)
 		}
 		for i := range list.Items {
-			there[list.Items[i].GetName()] = weightOf(&list.Items[i]) == weight
+			note(&list.Items[i])
 		}
 		version = list.GetResourceVersion()
 	}
@@ -192,27 +196,15 @@ func (w *world) arrived(ctx context.Context, weight int, version string) (time.T
 		return time.Time{}, doing("watch dnsendpoints", err)
 	}
 	defer watch.Stop()
-	for {
-		if n := count(there); n == w.n {
-			return time.Now(), nil
-		}
+	for len(there) < w.n {
 		event, ok := <-watch.ResultChan()
 		object, isObject := event.Object.(*unstructured.Unstructured)
 		if !ok || !isObject {
-			return time.Time{}, fmt.Errorf("%d of %d DNSEndpoints have weight %d: the watch has ended: %w", count(there), w.n, weight, errors.Join(ctx.Err(), apierrors.FromObject(event.Object)))
+			return time.Time{}, fmt.Errorf("%d of %d DNSEndpoints have weight %d: the watch has ended: %w", len(there), w.n, weight, errors.Join(ctx.Err(), apierrors.FromObject(event.Object)))
 		}
-		there[object.GetName()] = weightOf(object) == weight
+		note(object)
 	}
-}
-
-func count(there map[string]bool) int {
-	n := 0
-	for _, yes := range there {
-		if yes {
-			n++
-		}
-	}
-	return n
+	return time.Now(), nil
 }
 
 // weightOf returns the weight of the first record, -1 if it has none.
@@ -234,7 +226,7 @@ func weightOf(object *unstructured.Unstructured) int {
 	return weight
 }
 
-// bare writes the same objects as the controller does, without one, and returns how long that took.
+// bare writes the same objects as the controller does, without one, and returns how long it took until the last had the weight. Somebody watches, as in change.
 func (w *world) bare(ctx context.Context, weight int) (time.Duration, error) {
 	api := w.fast.Resource(endpoints).Namespace(namespace)
 	list, err := api.List(ctx, metav1.ListOptions{})
@@ -253,8 +245,13 @@ func (w *world) bare(ctx context.Context, weight int) (time.Duration, error) {
 		}
 	}
 	begin := time.Now()
+	var at time.Time
 	var group errgroup.Group
-	group.SetLimit(parallel)
+	group.SetLimit(parallel + 1)
+	group.Go(func() (err error) {
+		at, err = w.arrived(ctx, weight, list.GetResourceVersion())
+		return err
+	})
 	for i := range list.Items {
 		group.Go(func() error {
 			_, err := api.Update(ctx, &list.Items[i], metav1.UpdateOptions{})
@@ -264,7 +261,7 @@ func (w *world) bare(ctx context.Context, weight int) (time.Duration, error) {
 	if err := group.Wait(); err != nil {
 		return 0, doing("wait for all", err)
 	}
-	return time.Since(begin), nil
+	return at.Sub(begin), nil
 }
 
 // requests are what the API server has counted for DNSEndpoints, and for what the controller reads.
@@ -301,7 +298,6 @@ func (w *world) requests(ctx context.Context) (requests, error) {
 type used struct {
 	writes int
 	cpu    float64 // per cent of a core
-	memory int64   // bytes, the most since it began
 }
 
 func (w *world) idle(ctx context.Context, d time.Duration) (used, error) {
@@ -326,8 +322,7 @@ func (w *world) idle(ctx context.Context, d time.Duration) (used, error) {
 	if err != nil {
 		return used{}, err
 	}
-	memory, err := w.memory()
-	return used{writes: after.writes - before.writes, cpu: 100 * (now - cpu).Seconds() / d.Seconds(), memory: memory}, err
+	return used{writes: after.writes - before.writes, cpu: 100 * (now - cpu).Seconds() / d.Seconds()}, nil
 }
 
 // cpu returns what the controller has used so far, from its own metrics.
@@ -349,7 +344,7 @@ func (w *world) cpu() (time.Duration, error) {
 	return total, nil
 }
 
-// memory returns the most that was resident.
+// memory returns the most bytes that were resident since the controller began.
 func (w *world) memory() (int64, error) {
 	status, err := os.Open(fmt.Sprintf("/proc/%d/status", w.controller.PID()))
 	if err != nil {
