@@ -170,13 +170,16 @@ func (m memory) anchored(now time.Time) memory {
 	return m
 }
 
-// remember keeps what is known of a job for the next call.
+// remember keeps what is known of a job for the next call, and nothing of an Ingress whose last answers are gone.
 func (p *Publisher) remember(j *job) {
 	done := len(j.records) == 0 && j.status.InSync && j.memory.effective(p.opts.Clock.Now())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if done {
 		delete(p.memory, j.name)
+		if len(j.steps) == 0 {
+			p.metrics.forget(j.name)
+		}
 		return
 	}
 	p.memory[j.name] = j.memory

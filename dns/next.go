@@ -35,6 +35,28 @@ type wish struct {
 
 func (w *wish) attach() bool { return w.desired.Mode == state.Split && w.desired.Attached }
 
+// The ranks of wishes for one host.
+const (
+	splitting = iota // its split is served
+	leaving          // its split may still be served
+	waiting          // it wants a split
+	idle
+)
+
+func (w *wish) rank() int {
+	switch {
+	case w.desired.Mode != state.Split:
+		return idle
+	case w.observed.Attached && w.desired.Attached:
+		return splitting
+	case w.observed.Attached:
+		return leaving
+	case w.desired.Attached:
+		return waiting
+	}
+	return idle
+}
+
 // world is what the step of one Ingress is decided from. It is read once; deciding does no I/O.
 type world struct {
 	cluster string
@@ -47,10 +69,12 @@ type world struct {
 	unready map[string]error
 	// others is why a host may not be published here for the first time: it belongs to another Ingress. beside is what to say of a host that is
 	// published here and that an older Ingress has too. shared names hosts that any other serves too.
-	others    map[string]error
-	beside    map[string]string
-	shared    map[string]error
-	wishes    []*wish
+	others map[string]error
+	beside map[string]string
+	shared map[string]error
+	wishes []*wish
+	// lost is why it is not known what some Canaries of the namespace want.
+	lost      error
 	published []Record
 	opts      PublisherOptions
 }
@@ -63,9 +87,12 @@ type step struct {
 	below []Record // published below it
 	inner []Record // those of below that are the inner set
 	stage stage
-	// warning and err are about this host; with err, what is published stays.
+	// held is why nobody knows what the Canary wants that has pointed the host at the inner set, which stays.
+	held string
+	// warning and err are about this host; with err, what is published stays, but for its weight. kept says that the weight stays too.
 	warning string
 	err     error
+	kept    bool
 }
 
 // steps finds out where every host is, from what is published, and makes those moves that wait for nothing: an inner set may be
@@ -95,6 +122,9 @@ func (w *world) steps() []*step {
 		case len(s.inner) > 0:
 			s.stage = prepared
 		}
+		if s.stage == atInner && (s.wish == nil || s.wish.rank() == idle) && w.lost != nil {
+			s.wish, s.held = nil, w.lost.Error()
+		}
 		w.moveFreely(s)
 		steps = append(steps, s)
 	}
@@ -119,7 +149,7 @@ func (w *world) moveFreely(s *step) {
 			return
 		}
 		s.stage = prepared
-	case !attach && s.stage == atInner:
+	case !attach && s.stage == atInner && s.held == "":
 		s.stage = prepared
 	}
 }
@@ -144,7 +174,7 @@ func advance(steps []*step, inSync, effective bool) bool {
 }
 
 // records returns what should be published for the Ingress with its hosts where they are. What cannot be planned stays as it is
-// published, and says why in its step.
+// published, but for its weight, and says why in its step.
 func (w *world) records(steps []*step) []Record {
 	var all []Record
 	for _, s := range steps {
@@ -157,9 +187,19 @@ func (w *world) records(steps []*step) []Record {
 			}
 			s.err = err
 		}
-		all = append(append(all, s.own...), s.below...)
+		all = append(append(all, w.reweighted(s)...), s.below...)
 	}
 	return all
+}
+
+// reweighted returns a host's own records as they are published, with the weight that they should have: a cluster is drained whatever else is wrong.
+func (w *world) reweighted(s *step) []Record {
+	s.warning = w.beside[s.host]
+	weight, err := w.recordWeight(s)
+	if err != nil {
+		return s.own
+	}
+	return withWeight(s.own, weight)
 }
 
 func (w *world) hostRecords(s *step) ([]Record, error) {
@@ -172,6 +212,10 @@ func (w *world) hostRecords(s *step) ([]Record, error) {
 		return nil, err
 	}
 	s.warning = join(s.warning, warning)
+	if s.held != "" {
+		s.warning = join(s.warning, s.held+": the split stays as it is")
+		return slices.Concat(withWeight(s.own, weight), s.below), nil
+	}
 	h := Host{
 		Name: s.host, Cluster: w.cluster, Weight: weight, Target: target,
 		TTL: w.opts.HostTTL, InnerTTL: w.opts.InnerTTL, HealthCheckID: w.opts.HealthCheckID,
@@ -193,6 +237,15 @@ func (w *world) hostRecords(s *step) ([]Record, error) {
 	}
 	h.Inner, h.AtInner = inner, s.stage == atInner
 	return Plan(h)
+}
+
+// withWeight returns the records of a host with another weight.
+func withWeight(own []Record, weight int) []Record {
+	own = slices.Clone(own)
+	for i := range own {
+		own[i].Weight = weight
+	}
+	return own
 }
 
 // inner returns the inner set that a Canary wishes, at the addresses of now or, where these cannot be followed, of before.
@@ -220,7 +273,7 @@ func (w *world) inner(s *step) (*Inner, error) {
 	if inner.Weights.Canary == 0 || inner.Weights.Primary == 0 {
 		return inner, nil
 	}
-	if inner.Primary.Equal(inner.Canary) || !slices.Equal(inner.Primary.types(), inner.Canary.types()) {
+	if len(inner.Primary.shared(inner.Canary)) > 0 || !slices.Equal(inner.Primary.types(), inner.Canary.types()) {
 		return nil, checkTargets(w.ingress, inner.Primary, s.wish.prepared, inner.Canary)
 	}
 	return inner, nil
@@ -238,20 +291,25 @@ func join(a, b string) string {
 	}
 }
 
-// recordWeight returns the weight of a host's record: 0 where nobody can serve it. Where a factor is not known, the published weight stays.
+// recordWeight returns the weight of a host's record: 0 where nobody can serve it. Where a factor is not known, the published weight stays, unless the
+// cluster's is 0: that times anything is 0.
 func (w *world) recordWeight(s *step) (int, error) {
 	unready := w.unready[s.host]
 	if errors.Is(unready, errUnready) {
 		return 0, nil
 	}
 	share, err := IngressWeight(w.ingress, w.opts.AnnotationPrefix)
-	if err = errors.Join(w.weightErr, err, unready); err == nil {
+	err = errors.Join(w.weightErr, err, unready)
+	switch {
+	case err == nil:
 		return weights.Record(w.weight, share, w.exposure(s.host)), nil
-	}
-	if len(s.own) == 0 {
+	case len(s.own) == 0:
 		return 0, err
+	case w.weightErr == nil && w.weight.IsZero():
+		s.warning = join(s.warning, err.Error())
+		return 0, nil
 	}
-	s.warning = join(s.warning, err.Error()+": the published weight stays")
+	s.warning, s.kept = join(s.warning, err.Error()+": the published weight stays"), true
 	return s.own[0].Weight, nil
 }
 
@@ -339,7 +397,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		err = errors.Join(err, s.err)
 		o.Warning = join(o.Warning, s.warning)
 		done = done && s.err == nil
-		if w.desired.Mode != state.Split {
+		if w.desired.Mode != state.Split || s.wish != w { // another Canary splits the host
 			continue
 		}
 		o.Attached = o.Attached || s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach())

@@ -8,6 +8,8 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/penstock-dev/penstock/internal/state"
 )
 
 // readOthers finds the hosts that other Ingresses serve too. Of those that nobody publishes the oldest publishes a host. What is published stays with its
@@ -66,6 +68,52 @@ func (p *Publisher) taken(ctx context.Context, host string, other *networkingv1.
 
 func (w *world) isPrepared(name string) bool {
 	return slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.CanaryIngress == name })
+}
+
+// preparedIngresses returns those that Canaries of the Ingress are split to, which are not published for themselves.
+func (w *world) preparedIngresses() []types.NamespacedName {
+	var names []types.NamespacedName
+	for _, wish := range w.wishes {
+		if wish.desired.Mode == state.Split {
+			names = append(names, types.NamespacedName{Namespace: w.ingress.Namespace, Name: wish.desired.CanaryIngress})
+		}
+	}
+	return names
+}
+
+// release publishes prepared Ingresses, of which something was published before there was a Canary. They get nothing new, and keep what the Ingress of the
+// Canary does not have, or not yet: nobody is without an answer in between.
+func (p *Publisher) release(ctx context.Context, prepared []*job) error {
+	var errs []error
+	var ready []*job
+	for _, j := range prepared {
+		w := j.world
+		taken := map[string]bool{}
+		var err error
+		for _, heir := range j.heirs {
+			var records []Record
+			if records, err = p.backend.Published(ctx, p.cluster, heir, w.hosts); err != nil {
+				errs = append(errs, fmt.Errorf("read what is published for ingress %s, for which %s is prepared: %w", heir, j.name, err))
+				break
+			}
+			for _, r := range records {
+				taken[r.Name] = true
+			}
+		}
+		if err != nil {
+			continue
+		}
+		w.hosts = slices.DeleteFunc(w.hosts, func(host string) bool { return taken[host] || !w.publishes(host) })
+		j.steps = w.steps()
+		ready = append(ready, j)
+	}
+	errs = append(errs, p.publish(ctx, ready))
+	for _, j := range ready {
+		p.remember(j)
+		p.metrics.forget(j.name)
+		errs = append(errs, j.status.Err)
+	}
+	return errors.Join(errs...)
 }
 
 func older(a, b *networkingv1.Ingress) bool {

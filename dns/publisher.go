@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,8 +59,15 @@ type Publisher struct {
 	metrics *metrics
 
 	mu     sync.Mutex // guards the following
-	locks  map[types.NamespacedName]*sync.Mutex
+	locks  map[types.NamespacedName]*turn
 	memory map[types.NamespacedName]memory
+}
+
+// turn is the lock of one Ingress, for as long as somebody holds it or waits for it.
+type turn struct {
+	sync.Mutex
+
+	users int // guarded by Publisher.mu
 }
 
 // NewPublisher returns the publisher of a cluster, whose name is the set identifier of its records. A nil log is silent.
@@ -89,7 +97,7 @@ func NewPublisher(cluster string, source Source, backend Backend, weight WeightS
 	}
 	return &Publisher{
 		cluster: cluster, source: source, backend: backend, weight: weight, log: log, opts: opts, metrics: m,
-		locks: map[types.NamespacedName]*sync.Mutex{}, memory: map[types.NamespacedName]memory{},
+		locks: map[types.NamespacedName]*turn{}, memory: map[types.NamespacedName]memory{},
 	}, nil
 }
 
@@ -100,12 +108,14 @@ type Result struct {
 	Status  Status
 	// Err is what went wrong with this Ingress beside what Status and Hosts say, such as a read that failed. It is in Sync's error too.
 	Err error
+	// AnswerErr is why Canaries of the Ingress were not told, which says nothing of its records. It is in Sync's error too.
+	AnswerErr error
 	// EffectiveAt is from when on no resolver that obeys the TTL can give an answer from before the last change, of weights too; zero while that is
 	// not in sync.
 	EffectiveAt time.Time
 }
 
-// HostResult is the state of one host.
+// HostResult is the state of one host, also of one that the Ingress does not serve any more while its records could not be withdrawn.
 type HostResult struct {
 	Host string
 	// Weight is the published record weight; -1 when nothing is published.
@@ -114,6 +124,8 @@ type HostResult struct {
 	Canary bool
 	// Warning says, for people, what was published in spite of something, such as an annotation that cannot be read.
 	Warning string
+	// Kept is true when Weight is the one of before, because Warning says why the one of now is not known.
+	Kept bool
 	// Err is why the host is not published as it should be. Other hosts do not wait for it.
 	Err error
 }
@@ -125,7 +137,9 @@ func (r Result) InSync() bool {
 
 // job is one Ingress on its way through Sync.
 type job struct {
-	name       types.NamespacedName
+	name types.NamespacedName
+	// heirs are the Ingresses of the Canaries that this one was prepared for.
+	heirs      []types.NamespacedName
 	world      *world
 	configMaps map[string]*corev1.ConfigMap
 	steps      []*step
@@ -143,14 +157,18 @@ func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName)
 	defer p.lock(ingresses)()
 
 	var errs []error
-	var jobs []*job
+	var jobs, prepared []*job
 	var results []Result
 	for _, name := range ingresses {
-		j, err := p.read(ctx, name)
-		if err != nil {
+		switch j, err := p.read(ctx, name); {
+		case err != nil:
 			errs = append(errs, err)
 			results = append(results, Result{Ingress: name, Err: err})
-		} else if j != nil {
+		case j == nil:
+			p.metrics.forget(name)
+		case len(j.heirs) > 0:
+			prepared = append(prepared, j)
+		default:
 			jobs = append(jobs, j)
 		}
 	}
@@ -162,12 +180,12 @@ func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName)
 			moved = append(moved, j)
 		}
 	}
-	errs = append(errs, p.publish(ctx, moved))
+	errs = append(errs, p.publish(ctx, moved), p.release(ctx, prepared))
 	for _, j := range jobs {
-		p.remember(j)
 		result := p.result(j)
-		result.Err = p.answer(ctx, j)
-		errs = append(errs, result.Err)
+		p.remember(j)
+		result.AnswerErr = p.answer(ctx, j)
+		errs = append(errs, result.AnswerErr)
 		results = append(results, result)
 	}
 	return results, errors.Join(errs...)
@@ -178,26 +196,31 @@ func (p *Publisher) lock(ingresses []types.NamespacedName) (unlock func()) {
 	ordered := slices.Clone(ingresses)
 	slices.SortFunc(ordered, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	ordered = slices.Compact(ordered)
-	held := make([]*sync.Mutex, 0, len(ordered))
 	for _, name := range ordered {
 		p.mu.Lock()
 		l := p.locks[name]
 		if l == nil {
-			l = &sync.Mutex{}
+			l = &turn{}
 			p.locks[name] = l
 		}
+		l.users++
 		p.mu.Unlock()
 		l.Lock()
-		held = append(held, l)
 	}
 	return func() {
-		for _, l := range held {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, name := range ordered {
+			l := p.locks[name]
 			l.Unlock()
+			if l.users--; l.users == 0 {
+				delete(p.locks, name)
+			}
 		}
 	}
 }
 
-// read collects what the step of an Ingress is decided from. It returns nil for an Ingress that is not published for itself.
+// read collects what the step of an Ingress is decided from. It returns nil for an Ingress that is not published for itself, and of which nothing is.
 func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, error) {
 	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, beside: map[string]string{}, shared: map[string]error{}, unready: map[string]error{}}
 	j := &job{name: name, world: w, configMaps: map[string]*corev1.ConfigMap{}}
@@ -216,12 +239,18 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 	if err != nil {
 		return nil, err
 	}
-	if mine, err := p.readWishes(ctx, j, canaries); err != nil || !mine {
+	if err := p.readWishes(ctx, j, canaries); err != nil {
 		return nil, err
 	}
 	var hostErr error
 	if w.hosts, hostErr = HostsOf(w.ingress, ""); hostErr != nil {
 		p.log.Warnw("hosts left out", "ingress", name.String(), "reason", hostErr.Error())
+	}
+	if w.published, err = p.backend.Published(ctx, p.cluster, name, w.hosts); err != nil {
+		return nil, fmt.Errorf("read what is published for ingress %s: %w", name, err)
+	}
+	if len(j.heirs) > 0 && (len(w.published) == 0 || len(w.wishes) > 0) {
+		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	w.weight, w.weightErr = p.weight.ClusterWeight(ctx)
 	if p.opts.HealthCheck != nil {
@@ -229,9 +258,6 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 	}
 	for _, host := range w.hosts {
 		p.askReady(ctx, w, host)
-	}
-	if w.published, err = p.backend.Published(ctx, p.cluster, name, w.hosts); err != nil {
-		return nil, fmt.Errorf("read what is published for ingress %s: %w", name, err)
 	}
 	if err := p.readOthers(ctx, w); err != nil {
 		return nil, err
@@ -257,17 +283,19 @@ func (p *Publisher) askReady(ctx context.Context, w *world, host string) {
 	}
 }
 
-// readWishes reads the Canaries' ConfigMaps. It returns false when the Ingress is the prepared one of a canary.
-func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.ConfigMap) (mine bool, err error) {
+// readWishes reads the Canaries' ConfigMaps.
+func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.ConfigMap) error {
 	for i := range canaries {
 		cm := &canaries[i]
 		desired, observed, err := state.Read(cm)
 		if err != nil && desired.Mode == "" {
 			p.log.Warnw("configmap left out", "configmap", cm.Namespace+"/"+cm.Name, "reason", err.Error())
-			continue
+		}
+		if desired.Mode == "" && cm.DeletionTimestamp == nil {
+			j.world.lost = errors.Join(j.world.lost, lostWish(cm, observed, err))
 		}
 		if desired.Mode == state.Split && desired.CanaryIngress == j.name.Name {
-			return false, nil
+			j.heirs = append(j.heirs, types.NamespacedName{Namespace: j.name.Namespace, Name: desired.Ingress})
 		}
 		if desired.Ingress != j.name.Name || cm.DeletionTimestamp != nil {
 			continue
@@ -278,12 +306,23 @@ func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.Co
 		wish.hosts, wish.err = HostsOf(j.world.ingress, desired.Service)
 		if wish.err == nil {
 			if err := p.readPrepared(ctx, j, wish); err != nil {
-				return false, err
+				return err
 			}
 		}
 	}
 	checkOverlap(j.world.wishes)
-	return true, nil
+	return nil
+}
+
+// lostWish returns why it is not known what a Canary wants whose hosts may point at an inner set; nil for one whose hosts do not.
+func lostWish(cm *corev1.ConfigMap, observed state.Observed, malformed error) error {
+	switch {
+	case malformed != nil && (observed.Attached || observed.Generation == 0):
+		return malformed
+	case observed.Attached:
+		return fmt.Errorf("configmap %s/%s: data.%s is missing: the router of the Canary writes it anew", cm.Namespace, cm.Name, state.DesiredKey)
+	}
+	return nil
 }
 
 // readPrepared reads the Ingress of a canary in split mode and checks that DNS can split at all.
@@ -305,14 +344,16 @@ func (p *Publisher) readPrepared(ctx context.Context, j *job, w *wish) error {
 	return nil
 }
 
-// checkOverlap refuses a second Canary that would split the same host.
+// checkOverlap refuses a second Canary that would split the same host. The first is the one whose split may still be served, then one that wants it, and one
+// that does neither is in nobody's way.
 func checkOverlap(wishes []*wish) {
-	slices.SortFunc(wishes, func(a, b *wish) int { return strings.Compare(a.configMap, b.configMap) })
+	slices.SortFunc(wishes, func(a, b *wish) int { return cmp.Or(a.rank()-b.rank(), strings.Compare(a.configMap, b.configMap)) })
 	for i, w := range wishes {
 		for _, first := range wishes[:i] {
 			both := slices.ContainsFunc(w.hosts, func(h string) bool { return slices.Contains(first.hosts, h) })
-			if both && w.attach() && first.desired.Mode == state.Split {
-				w.err = fmt.Errorf("configmap %s: configmap %s splits the same host: DNS can split a host for one Canary", w.configMap, first.configMap)
+			if both && w.attach() {
+				w.err = fmt.Errorf("configmap %s: configmap %s splits the same host, and DNS can split a host for one Canary at a time: "+
+					"this one goes on when that one has ended; or give it a host of its own", w.configMap, first.configMap)
 				w.hosts = nil
 			}
 		}
@@ -326,17 +367,19 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	publications, before := make([]Publication, len(jobs)), make([]memory, len(jobs))
+	publications, before, published := make([]Publication, len(jobs)), make([]memory, len(jobs)), make([][]Record, len(jobs))
 	for i, j := range jobs {
 		before[i] = j.memory
 		from := j.world.published
 		if j.records != nil {
 			from = j.records
 		}
+		published[i] = from
 		j.records = append([]Record{}, j.world.records(j.steps)...)
 		j.memory = j.memory.follow(from, j.records, j.world.countWeights(), p.opts)
 		publications[i] = Publication{
 			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: j.world.prove(j.steps) || p.opts.Prove != nil && p.opts.Prove(),
+			Takes: j.world.preparedIngresses(),
 			Prior: Status{Change: j.memory.change, InSync: !j.memory.inSyncSince.IsZero(), InSyncSince: j.memory.inSyncSince},
 		}
 	}
@@ -352,7 +395,7 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 		j.status = statuses[i]
 		if j.status.Err != nil { // nothing was written: what is remembered is still about what is published
 			p.log.Warnw("records not published", "ingress", j.name.String(), "reason", j.status.Err.Error())
-			j.memory = before[i]
+			j.memory, j.records = before[i], published[i]
 			continue
 		}
 		j.memory.change = j.status.Change
@@ -421,13 +464,18 @@ func (j *job) effectiveAt() time.Time {
 func (p *Publisher) result(j *job) Result {
 	r := Result{Ingress: j.name, Status: j.status, EffectiveAt: j.effectiveAt()}
 	for _, s := range j.steps {
-		h := HostResult{Host: s.host, Weight: -1, Canary: s.stage == atInner, Warning: s.warning, Err: s.err}
-		for _, record := range j.records {
-			if record.Name == s.host {
-				h.Weight = record.Weight
-			}
+		r.Hosts = append(r.Hosts, HostResult{Host: s.host, Weight: -1, Canary: s.stage == atInner, Warning: s.warning, Kept: s.kept, Err: s.err})
+	}
+	for _, record := range j.records {
+		if _, below := Above(record.Name); below || record.SetIdentifier != p.cluster {
+			continue
 		}
-		r.Hosts = append(r.Hosts, h)
+		i := slices.IndexFunc(r.Hosts, func(h HostResult) bool { return h.Host == record.Name })
+		if i < 0 {
+			i = len(r.Hosts)
+			r.Hosts = append(r.Hosts, HostResult{Host: record.Name})
+		}
+		r.Hosts[i].Weight = record.Weight
 	}
 	p.metrics.observe(r, j.memory, p.opts.Clock.Now())
 	return r

@@ -290,6 +290,7 @@ func TestRefused(t *testing.T) {
 		"NoPreparedIngress": {"There is nothing to point at.", []*networkingv1.Ingress{ingress("app", primaryLB)}, "shop/app-new, which the annotation"},
 		"NoAddress":         {"The load balancer is being made.", []*networkingv1.Ingress{ingress("app", primaryLB), preparedIngress("")}, "ingress shop/app-new has no load balancer address yet"},
 		"SameAddress":       {"DNS could not tell them apart.", []*networkingv1.Ingress{ingress("app", primaryLB), preparedIngress(primaryLB)}, "the same load balancer address (192.0.2.1)"},
+		"SharedAddress":     {"DNS would send clients of that address to both.", []*networkingv1.Ingress{dual("app", "2001:db8::1"), dual("app-new", "2001:db8::2")}, "the same load balancer address (192.0.2.1)"},
 		"Types":             {"An A and a CNAME are no weighted set.", []*networkingv1.Ingress{ingress("app", primaryLB), preparedIngress("lb.example.net")}, "records of different types"},
 		"Several":           {"A weighted record has one value.", []*networkingv1.Ingress{several, preparedIngress(canaryLB)}, "several load balancer addresses"},
 		"AnotherIngress":    {"Its traffic would go along.", []*networkingv1.Ingress{ingress("app", primaryLB), preparedIngress(canaryLB), other}, "is served by ingress shop/other too"},
@@ -313,6 +314,14 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// dual is an Ingress at primaryLB and at another address.
+func dual(name, address string) *networkingv1.Ingress {
+	i := ingress(name, primaryLB)
+	i.CreationTimestamp = metav1.NewTime(start.Add(time.Hour))
+	i.Status.LoadBalancer.Ingress = append(i.Status.LoadBalancer.Ingress, networkingv1.IngressLoadBalancerIngress{IP: address})
+	return i
 }
 
 func TestMalformedTrafficWeightKeepsTheLast(t *testing.T) {

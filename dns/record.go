@@ -51,6 +51,8 @@ type Publication struct {
 	// Cluster is the set identifier of the cluster's records, and part of the ownership of what is published.
 	Cluster string
 	Records []Record
+	// Takes names Ingresses whose records of the same names this Publication takes over: in one step, where a backend can.
+	Takes []types.NamespacedName
 	// Prior is the Status that the caller remembers for these very Records, so that a restart need not prove anew
 	// what had been proved. Its zero value says that nothing is remembered.
 	Prior Status

@@ -74,11 +74,21 @@ func (t Target) Equal(u Target) bool {
 	return t.Hostname == u.Hostname && slices.Equal(t.IPv4, u.IPv4) && slices.Equal(t.IPv6, u.IPv6)
 }
 
-func (t Target) String() string {
+// shared returns what two targets have in common.
+func (t Target) shared(u Target) []string {
+	theirs := u.places()
+	return slices.DeleteFunc(t.places(), func(place string) bool { return !slices.Contains(theirs, place) })
+}
+
+func (t Target) places() []string {
 	if t.Hostname != "" {
-		return t.Hostname
+		return []string{t.Hostname}
 	}
-	return strings.Join(slices.Concat(t.IPv4, t.IPv6), ", ")
+	return slices.Concat(t.IPv4, t.IPv6)
+}
+
+func (t Target) String() string {
+	return strings.Join(t.places(), ", ")
 }
 
 // several tells whether one record cannot hold the target: a weighted record has one value.
@@ -189,9 +199,9 @@ func checkTargets(apex *networkingv1.Ingress, primary Target, prepared *networki
 				side.ingress.Namespace, side.ingress.Name, side.target)
 		}
 	}
-	if primary.Equal(canary) {
+	if both := primary.shared(canary); len(both) > 0 {
 		return fmt.Errorf("ingresses %s/%s and %s/%s have the same load balancer address (%s), so DNS cannot tell them apart: give the second a load balancer of its own, or remove the annotation penstock.dev/canary-ingress",
-			apex.Namespace, apex.Name, prepared.Namespace, prepared.Name, primary)
+			apex.Namespace, apex.Name, prepared.Namespace, prepared.Name, strings.Join(both, ", "))
 	}
 	if !slices.Equal(primary.types(), canary.types()) {
 		return fmt.Errorf("ingresses %s/%s (%s) and %s/%s (%s) need records of different types (%v and %v), which cannot be one weighted set: use load balancers of one kind",

@@ -174,7 +174,13 @@ func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
 	}
 	r.metrics.observe(canary, w, r.opts.Clock.Now())
 	r.warnOf(canary, w)
-	errs := []error{skipperErr, r.publish(canary, w)}
+	published := r.publish(canary, w)
+	if published == nil && w.moves(shapeOf(canary)) {
+		if w, err = r.change(canary, func(wish) (state.Desired, error) { return r.recover(canary) }); err == nil {
+			published = r.publish(canary, w)
+		}
+	}
+	errs := []error{skipperErr, err, published}
 	if initialized(canary) {
 		errs = append(errs, r.checkIdle(asked, w))
 	}
@@ -190,7 +196,7 @@ func (r *DNSWeighted) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, can
 	if err := checkRoutes(canary, asked); err != nil {
 		return err
 	}
-	if !asked.drained() {
+	if !urgent(canary, asked) {
 		return r.setRoutes(canary, asked)
 	}
 	return insist(r.base, r.opts.Clock, r.opts.PollInterval, r.opts.WaitMargin,
@@ -202,7 +208,7 @@ func (r *DNSWeighted) setRoutes(canary *flaggerv1.Canary, asked routes) error {
 	if err := r.skipper.checkEnding(canary); err != nil {
 		return err
 	}
-	if err := checkIngressRef(canary); err != nil && !asked.drained() {
+	if err := checkIngressRef(canary); err != nil && !urgent(canary, asked) {
 		return err
 	}
 	canary, err := r.begun(canary)
@@ -211,15 +217,19 @@ func (r *DNSWeighted) setRoutes(canary *flaggerv1.Canary, asked routes) error {
 	}
 	w, err := r.read(canary)
 	if err != nil {
-		if asked.drained() && r.skipper.splits(canary) { // its requests do not depend on the ConfigMap
+		if urgent(canary, asked) && r.skipper.splits(canary) { // its requests do not depend on the ConfigMap
 			r.warn(canary, ReasonReconcile, err.Error())
 			return r.skipper.SetRoutes(canary, asked.primary, asked.canary, asked.mirrored)
 		}
 		return err
 	}
+	mode, err := r.modeIn(canary, w)
+	if err != nil {
+		return err
+	}
 	r.metrics.target(canary, asked)
 	called := r.opts.Clock.Now()
-	if r.modeIn(canary, w) == state.Split {
+	if mode == state.Split {
 		err = r.setSplit(canary, asked)
 	} else {
 		err = r.setShared(canary, w, asked)
@@ -261,8 +271,9 @@ func (r *DNSWeighted) tooSoon(canary *flaggerv1.Canary) error {
 	return nil
 }
 
-// GetRoutes returns the weights that are effective or, while they are on their way, those that the table of situations says. It does
-// not ask DNS, and never fails because DNS is slow; but a tick is left out that comes right after a step that was waited for.
+// GetRoutes returns the weights that are effective or, while they are on their way, those that the table of situations says. It never
+// fails because DNS is slow; but a tick is left out that comes right after a step that was waited for. In split mode it asks the publisher for what is
+// published, and fails with it, only while the wish is lost, which the next Reconcile writes anew.
 func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
 	if err := r.tooSoon(canary); err != nil {
 		return 0, 0, false, err
@@ -277,8 +288,12 @@ func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, ca
 		}
 		return 0, 0, false, err
 	}
+	mode, err := r.modeIn(canary, w)
+	if err != nil {
+		return 0, 0, false, err
+	}
 	var now state.Weights
-	if r.modeIn(canary, w) == state.Split {
+	if mode == state.Split {
 		if w.lost() {
 			if w.desired, err = r.recover(canary); err != nil {
 				return 0, 0, false, err
@@ -309,16 +324,26 @@ func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 	if err != nil {
 		return err
 	}
-	if r.modeIn(canary, w) == state.Split {
-		err = r.finalizeSplit(canary, w)
+	mode, err := r.modeIn(canary, w)
+	if err != nil {
+		return err
+	}
+	if mode == state.Split {
+		w, err = r.finalizeSplit(canary, w)
 	} else {
-		err = r.finalizeShared(canary, w)
+		w, err = r.finalizeShared(canary, w)
 	}
 	if err != nil {
 		return err
 	}
 	r.metrics.forget(canary)
-	return r.skipper.endReverted(canary)
+	if err := r.skipper.endReverted(canary); err != nil {
+		return err
+	}
+	if w.cm == nil {
+		return nil
+	}
+	return r.drop(w.cm) // last, because without it a further call would have to find out anew what has ended
 }
 
 // begun returns the Canary as it was begun: if it names no Ingress any more, with the one that the ConfigMap knows, or Skipper. If neither knows one,
@@ -334,12 +359,13 @@ func (r *DNSWeighted) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error)
 	return r.skipper.begun(canary)
 }
 
-// modeIn returns the mode that a Canary is in: the one that was begun, or else the one that is asked for.
-func (r *DNSWeighted) modeIn(canary *flaggerv1.Canary, w wish) state.Mode {
+// modeIn returns the mode that a Canary is in: the one that was begun.
+func (r *DNSWeighted) modeIn(canary *flaggerv1.Canary, w wish) (state.Mode, error) {
 	if !w.lost() {
-		return w.desired.Mode
+		return w.desired.Mode, nil
 	}
-	return shapeOf(canary).Mode
+	shape, err := r.lostShape(canary)
+	return shape.Mode, err
 }
 
 // publish lets the publisher, if it is in this process, go on with the Ingress of a wish. The error is what keeps it from publishing.

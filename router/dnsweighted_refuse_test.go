@@ -151,12 +151,22 @@ func TestRefusals(t *testing.T) {
 			reason: "Without a controller nobody would take the host back once the Canary is deleted.",
 			canary: func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = false },
 			want:   []string{"canary shop/app", "spec.revertOnDeletion is false", "set it to true"},
-			only:   true,
 		},
 		"ExposedNoRevertOnDeletion": {
 			reason: "Without a controller nobody would give the cluster its share back once the Canary is deleted.", shared: true,
 			canary: func(c *flaggerv1.Canary) { exposed("20")(c); c.Spec.RevertOnDeletion = false },
 			want:   []string{"canary shop/app", "spec.revertOnDeletion is false", "set it to true"},
+		},
+		"ExposedAndUnpublishable": {
+			reason: "Each step of the exposure would wait for a host that DNS cannot have.", shared: true, canary: exposed("20"),
+			world: func(r *rig) { r.edit("web", intranet) },
+			want:  []string{"canary shop/app", `penstock.dev/cluster-exposure "20"`, "ingress shop/web", "spec.rules[].host", `"intranet"`, "or remove the annotation"},
+			only:  true,
+		},
+		"WildcardOverOthers": {
+			reason: "Where nobody publishes it, DNS would take the other's traffic along with the wildcard.",
+			world:  func(r *rig) { splitWildcard(r); addShop(r) },
+			want:   []string{"canary shop/app", `host "shop.example.com"`, "ingress toys/shop", `"*.example.com"`, `ingress "web-next"`, "add one to its spec.rules"},
 			only:   true,
 		},
 		"ExposureNoNumber": {

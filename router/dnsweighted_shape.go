@@ -3,14 +3,11 @@ package router
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/internal/state"
 	"github.com/penstock-dev/penstock/weights"
 )
@@ -45,11 +42,13 @@ func withShape(d, shape state.Desired) state.Desired {
 func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desired, error) {
 	if shape := shapeOf(canary); !sameShape(w.desired, shape) {
 		free, err := r.mayReshape(canary, w, shape)
-		if err != nil {
+		switch {
+		case err != nil:
 			return state.Desired{}, err
-		}
-		if free {
+		case free:
 			return withShape(w.desired, shape), nil
+		case w.moves(shape):
+			return withExposure(w.desired, 100), nil
 		}
 		r.warn(canary, ReasonHeld, fmt.Sprintf("mode %s with ingress %q and canary ingress %q stays until the canary is over; then mode %s with ingress %q and canary ingress %q follows",
 			w.desired.Mode, w.desired.Ingress, w.desired.CanaryIngress, shape.Mode, shape.Ingress, shape.CanaryIngress))
@@ -76,8 +75,8 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	if w.desired.Mode == state.Split {
 		return w.situation() == idle, nil
 	}
-	if shape.Mode == state.Shared {
-		return true, nil
+	if shape.Mode == state.Shared { // the publisher of another process sees all Ingresses
+		return r.publisher == nil || !w.moves(shape) || w.fullShare(), nil
 	}
 	if initialized(canary) && !mayDetach(canary.Status.Phase) {
 		return false, nil
@@ -88,10 +87,39 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	return true, r.skipper.deleteAll(canary)
 }
 
+// moves tells whether a shape is about other hosts in shared mode. The publisher in this process is called for the Ingress of the wish alone, so those that are
+// left get their full share first.
+func (w wish) moves(shape state.Desired) bool {
+	return w.desired.Mode == state.Shared && shape.Mode == state.Shared && w.desired.Ingress != shape.Ingress
+}
+
+// fullShare tells whether no exposure was published, or none is any more.
+func (w wish) fullShare() bool {
+	return exposureOf(w.desired) == 100 && (w.desired.Generation == 1 || w.observed.Done(w.desired))
+}
+
+// lostShape returns the shape of a wish that was lost: the one that is asked for, but shared mode while Skipper splits. It was begun so then, maybe by
+// provider skipper, and must be ended so.
+func (r *DNSWeighted) lostShape(canary *flaggerv1.Canary) (state.Desired, error) {
+	shape := shapeOf(canary)
+	if shape.Mode == state.Shared {
+		return shape, nil
+	}
+	splits, err := r.skipper.stands(canary)
+	if splits {
+		shape.Mode, shape.CanaryIngress = state.Shared, ""
+	}
+	return shape, err
+}
+
 // recover returns the wish of a Canary whose own was lost: in shared mode from Skipper's weights, in split mode from the published
-// ones, else 100/0.
+// ones or, if another process publishes, from the Canary's status, else 100/0.
 func (r *DNSWeighted) recover(canary *flaggerv1.Canary) (state.Desired, error) {
-	d := withShape(state.Desired{}, shapeOf(canary))
+	shape, err := r.lostShape(canary)
+	if err != nil {
+		return state.Desired{}, err
+	}
+	d := withShape(state.Desired{}, shape)
 	if d.Mode == state.Shared {
 		_, weight, _, err := r.skipper.GetRoutes(canary)
 		if err != nil {
@@ -103,7 +131,12 @@ func (r *DNSWeighted) recover(canary *flaggerv1.Canary) (state.Desired, error) {
 		}
 		return withExposure(d, exposure), nil
 	}
-	if r.publisher == nil { // the publisher takes the hosts back to the load balancer when it finds no wish
+	if r.publisher == nil { // it takes the hosts back to the load balancer when it finds no wish, but nobody knows how far that is
+		if now := recoverRoutes(canary); initialized(canary) && (now != toPrimary || !mayDetach(canary.Status.Phase)) {
+			d.Attached = true
+			d.Weights = state.Weights{Primary: now.primary, Canary: now.canary}
+			d.Effective = d.Weights
+		}
 		return d, nil
 	}
 	ctx, cancel := r.syncCall()
@@ -121,133 +154,6 @@ func (r *DNSWeighted) recover(canary *flaggerv1.Canary) (state.Desired, error) {
 		d.Effective = d.Weights
 	}
 	return d, nil
-}
-
-// checkSpec returns why a Canary cannot be what its annotations ask for, as far as it says so itself.
-func checkSpec(canary *flaggerv1.Canary) error {
-	object := "canary " + canary.Namespace + "/" + canary.Name
-	if err := checkIngressRef(canary); err != nil {
-		return err
-	}
-	if shapeOf(canary).Mode == state.Shared {
-		_, _, err := exposureFloor(canary)
-		return err
-	}
-	name := canary.Annotations[CanaryIngressAnnotation]
-	switch name {
-	case "":
-		return fmt.Errorf("%s: annotation %s is empty: name the prepared Ingress of the canary, or remove the annotation", object, CanaryIngressAnnotation)
-	case canary.Spec.IngressRef.Name:
-		return fmt.Errorf("%s: annotation %s is %q, which is spec.ingressRef itself: prepare a second Ingress with a load balancer of its own, or remove the annotation",
-			object, CanaryIngressAnnotation, name)
-	}
-	const remedy = "remove it, or the annotation " + CanaryIngressAnnotation + " so that Skipper splits"
-	if value, ok := canary.Annotations[ExposureAnnotation]; ok {
-		return fmt.Errorf("%s: annotation %s %q: exposure is for canaries behind the cluster's one load balancer, but DNS splits this one: %s", object, ExposureAnnotation, value, remedy)
-	}
-	analysis := canary.GetAnalysis()
-	if analysis == nil {
-		return nil
-	}
-	switch {
-	case len(analysis.Match) > 0:
-		return fmt.Errorf("%s: spec.analysis.match has %d entries: DNS knows nothing of headers and cookies and would send every user to the canary: %s", object, len(analysis.Match), remedy)
-	case analysis.Mirror:
-		return fmt.Errorf("%s: spec.analysis.mirror is true: DNS cannot mirror requests: %s", object, remedy)
-	case analysis.SessionAffinity != nil:
-		return fmt.Errorf("%s: spec.analysis.sessionAffinity with cookie %q: DNS knows nothing of cookies: %s", object, analysis.SessionAffinity.CookieName, remedy)
-	}
-	return nil
-}
-
-// check returns why a Canary cannot be split as it asks; in split mode it looks at the Ingresses too.
-func (r *DNSWeighted) check(canary *flaggerv1.Canary) error {
-	if err := checkSpec(canary); err != nil {
-		return err
-	}
-	mode := shapeOf(canary).Mode
-	if _, exposed := canary.Annotations[ExposureAnnotation]; r.publisher != nil && !canary.Spec.RevertOnDeletion && (exposed || mode == state.Split) {
-		return fmt.Errorf("canary %s/%s: spec.revertOnDeletion is false: without a traffic controller nobody would take the hosts back from the canary, "+
-			"or give the cluster its full share back, once it is deleted: set it to true, or let a controller publish", canary.Namespace, canary.Name)
-	}
-	if mode == state.Shared {
-		return nil
-	}
-	hosts, err := r.checkIngresses(canary)
-	if err != nil {
-		return err
-	}
-	return r.checkAlone(canary, hosts)
-}
-
-// checkIdle looks again at what may have become wrong since the Canary was initialized.
-func (r *DNSWeighted) checkIdle(canary *flaggerv1.Canary, w wish) error {
-	err := checkSpec(canary)
-	if err == nil && w.desired.Mode == state.Split && shapeOf(canary).Mode == state.Split {
-		_, err = r.checkIngresses(canary)
-	}
-	return err
-}
-
-// checkIngresses returns why DNS cannot split between the load balancers of the two Ingresses, or the hosts that it would split.
-func (r *DNSWeighted) checkIngresses(canary *flaggerv1.Canary) ([]string, error) {
-	shape := shapeOf(canary)
-	apexService, _, canaryService := canary.GetServiceNames()
-	apex, err := r.ingress(canary, shape.Ingress)
-	if err != nil {
-		return nil, fmt.Errorf("canary %s/%s: spec.ingressRef: %w", canary.Namespace, canary.Name, err)
-	}
-	prepared, err := r.ingress(canary, shape.CanaryIngress)
-	if err != nil {
-		return nil, fmt.Errorf("canary %s/%s: annotation %s: %w: create it with a load balancer of its own, or remove the annotation",
-			canary.Namespace, canary.Name, CanaryIngressAnnotation, err)
-	}
-	if err := dns.CheckSplit(apex, prepared, apexService); err != nil {
-		return nil, fmt.Errorf("canary %s/%s: %w", canary.Namespace, canary.Name, err)
-	}
-	hosts, err := dns.HostsOf(apex, apexService)
-	if err != nil {
-		return nil, fmt.Errorf("canary %s/%s: %w", canary.Namespace, canary.Name, err)
-	}
-	toCanary, err := dns.HostsOf(prepared, canaryService)
-	if err != nil {
-		return nil, fmt.Errorf("canary %s/%s: %w", canary.Namespace, canary.Name, err)
-	}
-	for _, host := range hosts {
-		if !slices.Contains(toCanary, host) {
-			return nil, fmt.Errorf("canary %s/%s: ingress %s/%s has no path of host %q to Service %q, so the canary would get no request of its share: add it to spec.rules",
-				canary.Namespace, canary.Name, prepared.Namespace, prepared.Name, host, canaryService)
-		}
-	}
-	return hosts, nil
-}
-
-// checkAlone returns an error if another Ingress serves one of the hosts too: DNS would take its traffic along.
-func (r *DNSWeighted) checkAlone(canary *flaggerv1.Canary, hosts []string) error {
-	ctx, cancel := r.call()
-	defer cancel()
-	shape := shapeOf(canary)
-	for _, host := range hosts {
-		serving, err := r.source.Serving(ctx, host)
-		if err != nil {
-			return fmt.Errorf("canary %s/%s: %w", canary.Namespace, canary.Name, err)
-		}
-		for _, other := range serving {
-			own := other.Namespace == canary.Namespace &&
-				(other.Name == shape.Ingress || other.Name == shape.CanaryIngress || other.Labels[canaryLabel] == labelValue(canary.Name))
-			if !own && !dns.Generated(other) {
-				return fmt.Errorf("canary %s/%s: host %q is served by ingress %s/%s too, whose traffic DNS would take along: give the Canary a host of its own",
-					canary.Namespace, canary.Name, host, other.Namespace, other.Name)
-			}
-		}
-	}
-	return nil
-}
-
-func (r *DNSWeighted) ingress(canary *flaggerv1.Canary, name string) (*networkingv1.Ingress, error) {
-	ctx, cancel := r.call()
-	defer cancel()
-	return r.source.Ingress(ctx, types.NamespacedName{Namespace: canary.Namespace, Name: name})
 }
 
 // exposing tells whether a canary in this phase may keep its cluster back.
@@ -283,17 +189,11 @@ func exposureFor(canary *flaggerv1.Canary, weight int) (int, error) {
 		canary.DeploymentStrategy() != flaggerv1.DeploymentStrategyCanary {
 		return 100, err
 	}
-	first, last := firstWeight(analysis), analysis.MaxWeight
-	if n := len(analysis.StepWeights); n > 0 {
-		last = min(100, analysis.StepWeights[n-1])
-	} else if last <= 0 {
-		last = 100
-	}
-	return weights.Exposure(floor, weight, first, last), nil
+	return weights.Exposure(floor, weight, firstWeight(analysis), maxWeight(analysis)), nil
 }
 
 // firstWeight is the weight of a canary's first step.
-// https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/scheduler.go (nextStepWeight, maxWeight)
+// https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/scheduler.go (nextStepWeight)
 func firstWeight(analysis *flaggerv1.CanaryAnalysis) int {
 	if analysis.StepWeight > 0 || len(analysis.StepWeights) == 0 {
 		return analysis.StepWeight

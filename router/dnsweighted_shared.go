@@ -13,12 +13,17 @@ import (
 func (r *DNSWeighted) setShared(canary *flaggerv1.Canary, w wish, asked routes) error {
 	exposure, err := exposureFor(canary, asked.canary)
 	if err != nil {
-		if asked.canary > 0 {
+		if !urgent(canary, asked) && asked.canary > 0 {
 			return err
 		}
-		exposure = 100 // a drain works however wrong the configuration has become
+		exposure = 100 // what is urgent works however wrong the configuration has become
 	}
 	if exposure < 100 {
+		if exposureOf(w.desired) == 100 {
+			if err := r.check(canary); err != nil {
+				return err
+			}
+		}
 		if err := r.lowerExposure(canary, w, exposure, asked); err != nil {
 			return err
 		}
@@ -76,21 +81,15 @@ func (r *DNSWeighted) lowerExposure(canary *flaggerv1.Canary, w wish, exposure i
 	return r.notYet(canary, ErrPending, w, cause)
 }
 
-// finalizeShared removes what Skipper was given, and gives the cluster its full share again.
-func (r *DNSWeighted) finalizeShared(canary *flaggerv1.Canary, w wish) error {
+// finalizeShared removes what Skipper was given, and gives the cluster its full share again. It returns the ConfigMap to be dropped.
+func (r *DNSWeighted) finalizeShared(canary *flaggerv1.Canary, w wish) (wish, error) {
 	if err := r.skipper.deleteAll(canary); err != nil {
-		return err
+		return wish{}, err
 	}
-	if r.publisher != nil { // another process gives the cluster its share once the ConfigMap is gone; this one is not called again
-		var err error
-		if w, err = r.endExposure(canary, w); err != nil {
-			return err
-		}
+	if r.publisher == nil { // another process gives the cluster its share once the ConfigMap is gone; this one is not called again
+		return w, nil
 	}
-	if w.cm == nil {
-		return nil
-	}
-	return r.drop(w.cm)
+	return r.endExposure(canary, w)
 }
 
 // endExposure publishes the cluster's full share, if it may have had less.

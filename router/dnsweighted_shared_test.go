@@ -117,6 +117,29 @@ func TestExposureOrder(t *testing.T) {
 	}
 }
 
+// TestExposureInMidCanary: only the first step is waited for inside, and a step that Skipper has is done however slow the rise is.
+func TestExposureInMidCanary(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, exposed("20"))
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(90, 10)
+	r.backend.SetSyncDelay(24 * time.Hour)
+	if err := r.router().SetRoutes(r.canary, 80, 20, false); err != nil {
+		t.Fatal(err)
+	}
+	before := r.clock.Now()
+	if err := r.router().SetRoutes(r.canary, 80, 20, false); err != nil || r.clock.Since(before) > 0 {
+		t.Errorf("the step again, while the exposure rises: %v after %s, want nil at once", err, r.clock.Since(before))
+	}
+	if err := r.router().SetRoutes(r.canary, 90, 10, false); !errors.Is(err, router.ErrPending) || r.clock.Since(before) > 0 {
+		t.Errorf("a step back, for which the exposure falls: %v after %s, want %v at once", err, r.clock.Since(before), router.ErrPending)
+	}
+	if w := r.skipperCanary(); w != 20 {
+		t.Errorf("Skipper's canary weight %d while the exposure falls, want 20", w)
+	}
+}
+
 func TestExposurePendingKeepsSkipper(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, exposed("20"))
@@ -194,6 +217,10 @@ func TestExposureByStrategy(t *testing.T) {
 				a.StepWeight, a.MaxWeight, a.StepWeights = 0, 100, []int{10, 30, 50}
 			},
 			flaggerv1.CanaryPhaseProgressing, 30, 60,
+		},
+		"StepWeightToTheLast": {
+			"20 + 80 x (35 - 10) / (60 - 10), because Flagger's maximum is the last of stepWeights", func(a *flaggerv1.CanaryAnalysis) { a.MaxWeight, a.StepWeights = 0, []int{20, 60} },
+			flaggerv1.CanaryPhaseProgressing, 35, 60,
 		},
 		"OneStep": {
 			"There is no way to go.", func(a *flaggerv1.CanaryAnalysis) { a.StepWeight, a.MaxWeight = 50, 50 },

@@ -58,7 +58,7 @@ func (r *DNSWeighted) checkRaise(canary *flaggerv1.Canary, w wish, weights state
 	case weights.Canary == 0 || failedPromotion(canary, weights):
 		return nil
 	case !sameShape(w.desired, shapeOf(canary)) && !w.desired.Attached:
-		return fmt.Errorf("canary %s/%s: mode %s with ingress %q and canary ingress %q is still in use, and the annotations ask for another: it follows once the canary is over",
+		return fmt.Errorf("canary %s/%s: mode %s with ingress %q and canary ingress %q is still in use, and the Canary asks for another: it follows once the canary is over",
 			canary.Namespace, canary.Name, w.desired.Mode, w.desired.Ingress, w.desired.CanaryIngress)
 	case !w.desired.Attached:
 		return r.check(canary)
@@ -93,15 +93,15 @@ func releasedMessage(w wish) string {
 		w.desired.Generation, state.DrainedAnnotation, w.cm.Name)
 }
 
-// finalizeSplit takes the hosts back to the load balancer of the Ingress, where the target serves them.
-func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) error {
+// finalizeSplit takes the hosts back to the load balancer of the Ingress, where the target serves them. It returns the ConfigMap to be dropped.
+func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) (wish, error) {
 	if w.lost() {
 		recovered, err := r.recover(canary)
 		if err != nil {
-			return err
+			return wish{}, err
 		}
 		if w.cm == nil && !recovered.Attached {
-			return nil
+			return wish{}, nil
 		}
 	}
 	attached := false
@@ -110,7 +110,7 @@ func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) error {
 		return w.detached(), nil
 	})
 	if err != nil {
-		return err
+		return wish{}, err
 	}
 	if attached {
 		r.metrics.drain(canary, drainStarted)
@@ -121,7 +121,7 @@ func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) error {
 	}
 	r.metrics.observe(canary, w, r.opts.Clock.Now())
 	if w.situation() != idle {
-		return r.notYet(canary, ErrDraining, w, cause)
+		return wish{}, r.notYet(canary, ErrDraining, w, cause)
 	}
 	if w.released {
 		r.metrics.drain(canary, drainReleased)
@@ -129,5 +129,5 @@ func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) error {
 	} else if w.desired.Generation > 1 {
 		r.metrics.drain(canary, drainEffective)
 	}
-	return r.drop(w.cm)
+	return w, nil
 }

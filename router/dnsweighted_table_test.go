@@ -48,13 +48,14 @@ func TestStateTable(t *testing.T) {
 		desired   state.Desired
 		observed  state.Observed
 		released  string
-		get       int // canary weight in Progressing
-		promoting int // canary weight in Promoting
+		get       int  // canary weight in Progressing
+		promoting int  // canary weight in Promoting
+		idle      bool // Finalize has nothing to take back
 		calls     map[string]call
 	}{
 		"Idle": {
 			reason:  "The host points at the load balancer: only a first step changes that.",
-			desired: desired(3, false, 0, 0), observed: done(3, false),
+			desired: desired(3, false, 0, 0), observed: done(3, false), idle: true,
 			calls: map[string]call{
 				"Zero": {canary: 0},
 				"W":    {canary: 10, wantErr: router.ErrPending, waits: true, want: wish(4, true, 10, 0)},
@@ -62,11 +63,16 @@ func TestStateTable(t *testing.T) {
 		},
 		"IdleFromTheStart": {
 			reason:  "A Canary that was never attached is idle, whether a publisher has said so or not.",
-			desired: desired(1, false, 0, 0),
+			desired: desired(1, false, 0, 0), idle: true,
 			calls: map[string]call{
 				"Zero": {canary: 0},
 				"W":    {canary: 10, wantErr: router.ErrPending, waits: true, want: wish(2, true, 10, 0)},
 			},
+		},
+		"LeftFromBefore": {
+			reason:  "The host may still point at the inner set of an earlier Canary.",
+			desired: desired(1, false, 0, 0), observed: underWay(1, true),
+			calls: map[string]call{"Zero": {canary: 0}},
 		},
 		"Attaching": {
 			reason:  "Flagger must not believe in the first step yet, and would repeat its webhooks on an error.",
@@ -141,6 +147,12 @@ func TestStateTable(t *testing.T) {
 			observed: state.Observed{Generation: 7, Error: "ingress shop/web-next does not exist"},
 			calls:    map[string]call{"Zero": {canary: 0}},
 		},
+		"RefusedWhileAttached": {
+			reason:   "The host points at the inner set, whatever the weights were when this was lost.",
+			desired:  desired(7, true, 0, 0),
+			observed: state.Observed{Generation: 7, Attached: true, Error: "zone example.com. is not managed any more"},
+			calls:    map[string]call{"Zero": {canary: 0, wantErr: router.ErrDraining, waits: true}},
+		},
 		"RefusedOnceAttached": {
 			reason:  "A host that is refused later may still lead resolvers to the canary.",
 			desired: desired(7, true, 0, 30), promoting: 30,
@@ -183,6 +195,10 @@ func TestStateTable(t *testing.T) {
 				r.wantRoutes(100-tc.promoting, tc.promoting)
 			} else {
 				r.wantRoutes(99, 1)
+			}
+			r = fresh()
+			if err := r.router().Finalize(r.canary); tc.idle != (err == nil) || err != nil && !errors.Is(err, router.ErrDraining) {
+				t.Errorf("%s\nFinalize: %v, want nil only for an idle one: %t", tc.reason, err, tc.idle)
 			}
 			for which, c := range tc.calls {
 				r := fresh()

@@ -1,11 +1,14 @@
 package router_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+
+	"github.com/penstock-dev/penstock/router"
 )
 
 // Flagger's ticker makes up at once for a tick that was due during a first step that was waited for. That tick is left out, and so no step
@@ -53,6 +56,28 @@ func TestATickRightAfterALongStepIsLeftOut(t *testing.T) {
 			}
 			if _, canary, _, err := process.GetRoutes(r.canary); err != nil || canary != 0 {
 				t.Errorf("after a drain GetRoutes says %d (%v)", canary, err)
+			}
+		})
+	}
+}
+
+// A step that is pending is not judged yet, so that no tick has to be left out for it: Flagger has to see that it goes on.
+func TestATickAfterAPendingStepIsNotLeftOut(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]func(*flaggerv1.Canary){"Split": split, "Exposed": exposed("50")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mode)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.backend.SetSyncDelay(24 * time.Hour)
+			process := r.router()
+			start := r.clock.Now()
+			if err := process.SetRoutes(r.canary, 90, 10, false); !errors.Is(err, router.ErrPending) || r.clock.Since(start) < 10*time.Second {
+				t.Fatalf("the first step: %v after %s, want %v after a wait", err, r.clock.Since(start), router.ErrPending)
+			}
+			if _, canary, _, err := process.GetRoutes(r.canary); err != nil || canary != 0 {
+				t.Errorf("GetRoutes says %d, %v; want 0", canary, err)
 			}
 		})
 	}

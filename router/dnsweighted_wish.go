@@ -29,6 +29,9 @@ type wish struct {
 // lost tells whether the router's side is missing: it never was, or somebody deleted it.
 func (w wish) lost() bool { return w.desired.Generation == 0 }
 
+// errForeign ends the error about a ConfigMap of that name that is none of Penstock's.
+var errForeign = errors.New("rename or delete it")
+
 // read returns the ConfigMap of a Canary, with zero values for what is missing. What the publisher wrote is its own to repair, so a
 // malformed answer counts as none.
 func (r *DNSWeighted) read(canary *flaggerv1.Canary) (wish, error) {
@@ -43,8 +46,8 @@ func (r *DNSWeighted) read(canary *flaggerv1.Canary) (wish, error) {
 		return wish{}, fmt.Errorf("get configmap %s/%s: %w", canary.Namespace, name, err)
 	}
 	if cm.Labels[state.Label] != labelValue(canary.Name) {
-		return wish{}, fmt.Errorf("configmap %s/%s was not made for canary %q (its label %s is %q): rename or delete it",
-			cm.Namespace, cm.Name, canary.Name, state.Label, cm.Labels[state.Label])
+		return wish{}, fmt.Errorf("configmap %s/%s was not made for canary %q (its label %s is %q): %w",
+			cm.Namespace, cm.Name, canary.Name, state.Label, cm.Labels[state.Label], errForeign)
 	}
 	w := wish{cm: cm}
 	w.desired, w.observed, err = state.Read(cm)
@@ -87,13 +90,18 @@ func (r *DNSWeighted) change(canary *flaggerv1.Canary, derive func(wish) (state.
 
 // save writes desired as the next generation, unless it stands there already.
 func (r *DNSWeighted) save(canary *flaggerv1.Canary, w wish, desired state.Desired) (wish, error) {
-	owned := w.cm != nil && ownedBy(w.cm, canary)
+	// A deletion in the foreground begins with what the Canary owns, which would be the ConfigMap that Finalize needs, and drops itself.
+	owned := r.skipper.ending(canary) || w.cm != nil && ownedBy(w.cm, canary)
 	differs := w.lost() || !desired.Same(w.desired)
 	if owned && !differs {
 		return w, nil
 	}
 	if differs {
-		desired.Generation = max(w.desired.Generation, w.observed.Generation) + 1
+		last := max(w.desired.Generation, w.observed.Generation)
+		if w.lost() && initialized(canary) {
+			last = max(last, 1) // the first says that nothing was ever done in DNS, which nobody knows any more
+		}
+		desired.Generation = last + 1
 		desired.Since = r.opts.Clock.Now().UTC().Truncate(time.Second)
 	}
 	text, err := state.Encode(desired)

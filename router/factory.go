@@ -40,6 +40,10 @@ type factoryKey struct {
 }
 
 // Factory picks a router by the name of its provider. Use [For]. It may be used by several goroutines.
+//
+// The provider of a Canary may change at any time between its two. Skipper goes on with the requests that it splits; where DNS splits, or an exposure is in
+// use, provider skipper goes on with that until the canary is over. For this it reads the ConfigMap of a Canary once for each generation of its spec, and on
+// each call only while there is something to be ended.
 type Factory struct {
 	skipper, dnsWeighted Interface
 }
@@ -83,25 +87,35 @@ func newFactory(config *rest.Config, kube kubernetes.Interface, log *zap.Sugared
 	c := readConfig(lookup)
 	c.skipper.SetOwnerRefs = setOwnerRefs
 	ctx := context.Background() // Flagger ends by ending its process
-	f := &Factory{}
-	f.skipper = orRefuse(c.skipperErr, func() (Interface, error) {
+	before, err := c.newDNSWeighted(ctx, config, kube, log, setOwnerRefs, registerer)
+	f := &Factory{skipper: misconfigured{c.skipperErr}, dnsWeighted: before}
+	if err != nil {
+		f.dnsWeighted, before = misconfigured{err}, NewDNSWeighted(ctx, kube, nil, log, DNSWeightedOptions{Skipper: c.skipper})
+	}
+	if c.skipperErr == nil {
 		opts := c.skipper
 		told := newEvents(ctx, kube, log, clock.RealClock{}, defaultCallTimeout, newMetrics(nil, log))
-		opts.Warn = func(canary *flaggerv1.Canary, reason, message string) { told.warn(canary, Reason(reason), message) } //nolint:contextcheck // events have the base context
-		return NewSkipper(ctx, kube, log, opts), nil
-	})
-	f.dnsWeighted = orRefuse(c.dnsErr, func() (Interface, error) {
-		opts := DNSWeightedOptions{Skipper: c.skipper, SetOwnerRefs: setOwnerRefs, Registerer: registerer}
-		if c.publisher == publisherController {
-			return NewDNSWeighted(ctx, kube, nil, log, opts), nil
-		}
-		publisher, err := c.newPublisher(config, kube, log, registerer)
-		if err != nil {
-			return nil, err
-		}
-		return NewDNSWeighted(ctx, kube, publisher, log, opts), nil
-	})
+		opts.Warn = func(canary *flaggerv1.Canary, reason, message string) { told.warn(canary, Reason(reason), message) }
+		f.skipper = newTakeover(NewSkipper(ctx, kube, log, opts), before, err)
+	}
 	return f
+}
+
+func (c config) newDNSWeighted(ctx context.Context, config *rest.Config, kube kubernetes.Interface, log *zap.SugaredLogger, setOwnerRefs bool,
+	registerer prometheus.Registerer,
+) (*DNSWeighted, error) {
+	if c.dnsErr != nil {
+		return nil, c.dnsErr
+	}
+	opts := DNSWeightedOptions{Skipper: c.skipper, SetOwnerRefs: setOwnerRefs, Registerer: registerer}
+	if c.publisher == publisherController {
+		return NewDNSWeighted(ctx, kube, nil, log, opts), nil
+	}
+	publisher, err := c.newPublisher(config, kube, log, registerer)
+	if err != nil {
+		return nil, err
+	}
+	return NewDNSWeighted(ctx, kube, publisher, log, opts), nil
 }
 
 func (c config) newPublisher(config *rest.Config, kube kubernetes.Interface, log *zap.SugaredLogger, registerer prometheus.Registerer) (*dns.Publisher, error) {
@@ -132,18 +146,6 @@ func (c config) newBackend(config *rest.Config, log *zap.SugaredLogger, register
 		return nil, fmt.Errorf("client of DNSEndpoints: %w", err)
 	}
 	return externaldns.New(client, log, externaldns.Options{Resolvers: c.resolvers, AssumeSyncAfter: c.assumeAfter, Registerer: registerer}), nil
-}
-
-// orRefuse returns the router that build returns, or one whose every call returns what is wrong.
-func orRefuse(err error, build func() (Interface, error)) Interface {
-	var r Interface
-	if err == nil {
-		r, err = build()
-	}
-	if err != nil {
-		return misconfigured{err}
-	}
-	return r
 }
 
 // misconfigured is a router that cannot work.

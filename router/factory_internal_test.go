@@ -46,7 +46,7 @@ func TestForIsMemoised(t *testing.T) {
 	// The environment of a test names no cluster: provider skipper works all the same, and dns-weighted says what is missing.
 	canary := &flaggerv1.Canary{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
 	r, ok := first.MeshRouter("skipper", "app")
-	if _, is := r.(*Skipper); !ok || !is {
+	if _, is := r.(*takeover); !ok || !is {
 		t.Errorf("skipper: %T, %v", r, ok)
 	}
 	r, ok = first.MeshRouter("dns-weighted", "app")

@@ -2,15 +2,20 @@ package router_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ktesting "k8s.io/client-go/testing"
+
+	"github.com/penstock-dev/penstock/internal/state"
+	"github.com/penstock-dev/penstock/router"
 )
 
 // TestARollbackInsists: Flagger sends an alert before each SetRoutes of a rollback, so an API that fails for a while is waited for inside.
@@ -66,6 +71,75 @@ func TestARollbackInsists(t *testing.T) {
 			if told < 1 || told > 2 {
 				t.Errorf("%d events say why the rollback waits, want one in ten minutes", told)
 			}
+		})
+	}
+}
+
+// TestAFailedPromotionInsists: Flagger sends an alert before each SetRoutes here too, and all users are at a primary that is not ready.
+func TestAFailedPromotionInsists(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		mode     func(*flaggerv1.Canary)
+		resource string
+		event    string
+	}{
+		"Shared": {plain, "ingresses", "SkipperDraining"},
+		"Split":  {split, "configmaps", "DNSDraining"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, tc.mode)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(50, 50)
+			r.phase(flaggerv1.CanaryPhasePromoting)
+			failing := true
+			r.kube.PrependReactor("update", tc.resource, func(ktesting.Action) (bool, runtime.Object, error) {
+				return failing, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
+			})
+			r.clock.AfterFunc(10*time.Minute, func() { failing = false })
+			if err := r.router().SetRoutes(r.canary, 0, 100, false); err != nil || failing {
+				t.Fatalf("SetRoutes(0, 100) while the API fails: %v, want it done once the API works", err)
+			}
+			if !slices.Contains(r.events(), tc.event) {
+				t.Errorf("events %q, want %s", r.events(), tc.event)
+			}
+			r.phase(flaggerv1.CanaryPhaseFailed)
+			r.ticks(20)
+			r.wantRoutes(0, 100)
+		})
+	}
+}
+
+// TestAFailedPromotionHoweverWrongTheConfiguration: what would refuse a step must not keep users at a primary that is not ready.
+func TestAFailedPromotionHoweverWrongTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*rig){
+		"Exposure":     func(r *rig) { r.canary.Annotations[router.ExposureAnnotation] = "a fifth" },
+		"NoIngressRef": func(r *rig) { r.canary.Spec.IngressRef = nil },
+		"Analysis":     func(r *rig) { r.canary.Spec.Analysis.MirrorWeight = 900 },
+		"Weights":      func(r *rig) { r.edit("web-canary", annotated(weightsKey, "nonsense")) },
+		"ConfigMap": func(r *rig) {
+			cm := r.configMap()
+			cm.Data[state.DesiredKey] = "mode: shared"
+			if _, err := r.kube.CoreV1().ConfigMaps(namespace).Update(r.t.Context(), cm, metav1.UpdateOptions{}); err != nil {
+				r.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, exposed("20"))
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(50, 50)
+			r.phase(flaggerv1.CanaryPhasePromoting)
+			spoil(r)
+			if err := r.router().SetRoutes(r.canary, 0, 100, false); err != nil {
+				t.Errorf("SetRoutes(0, 100): %v", err)
+			}
+			r.canary.Status.CanaryWeight = 100
+			r.wantRoutes(0, 100)
 		})
 	}
 }

@@ -161,11 +161,7 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 			return false, refusal{err}
 		}
 		w.record = readRecord(main)
-		if read, err := readRoutes(main, names); err == nil {
-			current = read
-		} else {
-			s.warn(canary, "SkipperWeightsLost", fmt.Sprintf("%v; %d/%d is taken from the Canary's status", err, current.primary, current.canary))
-		}
+		current = s.currentRoutes(canary, main, names)
 	}
 	before := current
 	switch {
@@ -219,8 +215,8 @@ func readApex(apex *networkingv1.Ingress, names services, strategy strategy) (vi
 }
 
 // SetRoutes sets the weights, and returns nil when Skipper has them: at once, or, when a Service is left with no requests,
-// after the time to settle, since Flagger then scales it down. Setting 100/0 is repeated for as long as the API fails in a way that passes. Repeating it writes nothing. Setting 100/0 works however wrong
-// the configuration has become, if spec.ingressRef is gone, too.
+// after the time to settle, since Flagger then scales it down. Repeating it writes nothing. Setting 100/0, or 0/100 after a failed promotion, is
+// tried again for as long as the API fails in a way that passes. Setting 100/0 works however wrong the configuration has become, if spec.ingressRef is gone, too.
 func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
 	asked := routes{primary: primaryWeight, canary: canaryWeight, mirrored: mirrored}
 	if err := checkRoutes(canary, asked); err != nil {
@@ -230,7 +226,7 @@ func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryW
 		return err
 	}
 	if err := checkIngressRef(canary); err != nil {
-		if !asked.drained() {
+		if !urgent(canary, asked) {
 			return err
 		}
 		if canary, err = s.begun(canary); err != nil {
@@ -238,7 +234,7 @@ func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryW
 		}
 	}
 	strategy, err := newStrategy(canary)
-	if err != nil && !asked.drained() {
+	if err != nil && !urgent(canary, asked) {
 		return err
 	}
 	if asked.mirrored {
@@ -258,7 +254,7 @@ func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryW
 			return err
 		})
 	}
-	if asked.drained() {
+	if urgent(canary, asked) {
 		err = insist(s.base, s.opts.Clock, s.opts.PollInterval, remindInterval, func(message string) { s.warn(canary, "SkipperDraining", message) }, attempt)
 	} else {
 		err = attempt()
@@ -283,7 +279,7 @@ func (s *Skipper) setRoutes(canary *flaggerv1.Canary, strategy strategy, asked r
 		return 0, err
 	}
 	current, err := readRoutes(main, names)
-	if err != nil && !asked.drained() {
+	if err != nil && !urgent(canary, asked) {
 		return 0, err
 	}
 	rec := readRecord(main)
@@ -349,8 +345,8 @@ func (s *Skipper) logRoutes(canary *flaggerv1.Canary, r routes) {
 }
 
 // GetRoutes returns the weights that were set last, but for the end of a stepwise promotion, where it says 99/1 for 100/0 (see
-// forPromotion). They stand in the canary Ingress; when that has been deleted, those with which
-// Reconcile will make it again are returned.
+// forPromotion). They stand in the canary Ingress; when that has been deleted, or they cannot be read there, those of the Canary's status are
+// returned, with which Reconcile makes it again: an error would keep Flagger from rolling back.
 func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
 	if canary, err = s.begun(canary); err != nil {
 		return 0, 0, false, err
@@ -365,9 +361,7 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 		if err := checkOwner(main, canary, names); err != nil {
 			return 0, 0, false, err
 		}
-		if r, err = readRoutes(main, names); err != nil {
-			return 0, 0, false, err
-		}
+		r = s.currentRoutes(canary, main, names)
 	}
 	told := forPromotion(canary, state.Weights{Primary: r.primary, Canary: r.canary})
 	return told.Primary, told.Canary, r.mirrored, nil
@@ -491,10 +485,16 @@ func (s *Skipper) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error) {
 	return nil, missing
 }
 
-// splits tells whether requests are split here: the canary Ingress stands.
+// splits tells whether requests are known to be split here.
 func (s *Skipper) splits(canary *flaggerv1.Canary) bool {
+	stands, err := s.stands(canary)
+	return err == nil && stands
+}
+
+// stands tells whether the canary Ingress is there.
+func (s *Skipper) stands(canary *flaggerv1.Canary) (bool, error) {
 	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
-	return err == nil && main != nil && checkOwner(main, canary, serviceNames(canary)) == nil
+	return err == nil && main != nil && checkOwner(main, canary, serviceNames(canary)) == nil, err
 }
 
 // withIngressRef returns a copy of the Canary that names an Ingress.
@@ -512,6 +512,16 @@ func checkRoutes(canary *flaggerv1.Canary, r routes) error {
 		return fmt.Errorf("canary %s/%s: mirroring at canary weight %d: requests are mirrored only while the canary has weight 0", canary.Namespace, canary.Name, r.canary)
 	}
 	return nil
+}
+
+// currentRoutes returns what was set last on a canary Ingress or, if that cannot be read, what the Canary's status says.
+func (s *Skipper) currentRoutes(canary *flaggerv1.Canary, main *networkingv1.Ingress, names services) routes {
+	r, err := readRoutes(main, names)
+	if err != nil {
+		r = recoverRoutes(canary)
+		s.warn(canary, "SkipperWeightsLost", fmt.Sprintf("%v; %d/%d is taken from the Canary's status", err, r.primary, r.canary))
+	}
+	return r
 }
 
 // readRoutes returns what was set last on a canary Ingress.

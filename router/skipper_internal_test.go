@@ -28,6 +28,7 @@ func TestRecoverRoutes(t *testing.T) {
 		"PromotingAtGate":  {"The gate forgot the weight; the analysis ends at the first step that is not below maxWeight.", steps, flaggerv1.CanaryStatus{Phase: "Promoting"}, 60},
 		"Waiting":          {"As above.", steps, flaggerv1.CanaryStatus{Phase: "WaitingPromotion"}, 60},
 		"StepWeights":      {"The last step.", flaggerv1.CanaryAnalysis{StepWeights: []int{1, 10, 80}}, flaggerv1.CanaryStatus{Phase: "WaitingPromotion"}, 80},
+		"StepsToTheLast":   {"The last of stepWeights ends the steps of stepWeight too.", flaggerv1.CanaryAnalysis{StepWeight: 10, StepWeights: []int{20, 60}}, flaggerv1.CanaryStatus{Phase: "WaitingPromotion"}, 60},
 		"NoMax":            {"maxWeight is 100 by default.", flaggerv1.CanaryAnalysis{StepWeight: 30}, flaggerv1.CanaryStatus{Phase: "WaitingPromotion"}, 100},
 		"Finalising":       {"All is back at the primary.", steps, flaggerv1.CanaryStatus{Phase: "Finalising", CanaryWeight: 40}, 0},
 		"RolledBack":       {"All is back at the primary.", steps, flaggerv1.CanaryStatus{Phase: "Failed"}, 0},

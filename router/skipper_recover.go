@@ -46,22 +46,29 @@ func recoverRoutes(canary *flaggerv1.Canary) routes {
 	}
 }
 
-// lastWeight is the canary weight with which an analysis ends: the first step that is not below maxWeight.
+// lastWeight is the canary weight with which an analysis ends: the first step that is not below [maxWeight].
 func lastWeight(canary *flaggerv1.Canary, analysis *flaggerv1.CanaryAnalysis) int {
 	if canary.DeploymentStrategy() != flaggerv1.DeploymentStrategyCanary {
 		return 100
 	}
-	if n := len(analysis.StepWeights); n > 0 && analysis.StepWeight == 0 {
-		return analysis.StepWeights[n-1]
-	}
-	maxWeight := analysis.MaxWeight
-	if maxWeight <= 0 {
-		maxWeight = 100
-	}
+	last := maxWeight(analysis)
 	if step := analysis.StepWeight; step > 0 {
-		return (maxWeight + step - 1) / step * step
+		return (last + step - 1) / step * step
 	}
-	return maxWeight
+	return last
+}
+
+// maxWeight is the canary weight at which the steps of an analysis end. The last of stepWeights counts, also beside a stepWeight, which gives the steps.
+// https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/scheduler.go (maxWeight, nextStepWeight)
+func maxWeight(analysis *flaggerv1.CanaryAnalysis) int {
+	switch n := len(analysis.StepWeights); {
+	case n > 0:
+		return min(100, analysis.StepWeights[n-1])
+	case analysis.MaxWeight > 0:
+		return analysis.MaxWeight
+	default:
+		return 100
+	}
 }
 
 // toCanary returns the routes with weight per cent to the canary.

@@ -646,6 +646,35 @@ func TestSkipperRollsBackHoweverWrongTheConfiguration(t *testing.T) {
 	}
 }
 
+// Flagger asks GetRoutes on each tick before it can roll back.
+func TestSkipperRollsBackAServiceThatIsRenamedInMidCanary(t *testing.T) {
+	t.Parallel()
+	kube := fake.NewClientset(newIngress())
+	mustSet(t, reconciled(t, kube, newCanary()), newCanary(), 70, 30, false)
+	canary := newCanary(inPhase(flaggerv1.CanaryPhaseProgressing, 30), func(c *flaggerv1.Canary) { c.Spec.Service.Name = "shop" }) // and the Ingress still names app
+	before := getIngress(t, kube, "web-canary")
+	var warnings []string
+	s := newSkipper(t, kube, router.SkipperOptions{Warn: func(_ *flaggerv1.Canary, reason, _ string) { warnings = append(warnings, reason) }})
+	mustReconcile(t, s, canary)
+	if got := mustGet(t, s, canary); got != (weights{Primary: 70, Canary: 30}) {
+		t.Errorf("GetRoutes: %+v, want what the Canary's status says", got)
+	}
+	if !slices.Contains(warnings, "SkipperMisconfigured") || !slices.Contains(warnings, "SkipperWeightsLost") {
+		t.Errorf("warnings: %q", warnings)
+	}
+	if err := s.SetRoutes(canary, 60, 40, false); err == nil {
+		t.Error("a step for Services that the canary Ingress does not name is accepted")
+	}
+	if diff := cmp.Diff(before, getIngress(t, kube, "web-canary")); diff != "" {
+		t.Errorf("-before +after:\n%s", diff)
+	}
+	mustSet(t, s, canary, 100, 0, false)
+	wantAnnotation(t, getIngress(t, kube, "web-canary"), predicateKey, "False()")
+	if got := mustGet(t, s, canary); got != (weights{Primary: 100}) {
+		t.Errorf("GetRoutes after the rollback: %+v", got)
+	}
+}
+
 func TestSkipperSetRoutesRefusesWhatIsNoPairOfPercentages(t *testing.T) {
 	t.Parallel()
 	canary := newCanary()

@@ -34,7 +34,7 @@ var errUnanswered = errors.New("no usable answer")
 type asker struct {
 	clock   clock.PassiveClock
 	timeout time.Duration
-	// resolvers find zones; the system's if empty. With recursive they are also those that are asked for markers.
+	// resolvers find zones; the system's if empty. With recursive they are those that are asked for markers, and zones are not looked for.
 	resolvers []string
 	recursive bool
 	// port of authoritative servers; "53" if empty.
@@ -67,8 +67,8 @@ type server struct {
 // cannot lead there.
 func (a *asker) serversOf(ctx context.Context, m marker) ([]server, error) {
 	marked, err := a.zone(ctx, m.of)
-	if err != nil {
-		return nil, err
+	if err != nil || a.recursive {
+		return marked.servers, err
 	}
 	deeper, err := a.deeper(ctx, marked, m.name)
 	if err != nil {
@@ -81,13 +81,11 @@ func (a *asker) serversOf(ctx context.Context, m marker) ([]server, error) {
 	return marked.servers, nil
 }
 
-// deeper returns the zone below z in which a name lies; empty when it lies in z. It asks the servers of z: a resolver would remember that
-// the name does not exist yet, and where only resolvers may be asked, nothing is known.
+// deeper returns the zone below z in which a name lies; empty when it lies in z. It asks the servers of z, since a resolver would remember that the name
+// does not exist yet.
 func (a *asker) deeper(ctx context.Context, z zone, name string) (string, error) {
-	if a.recursive {
-		return "", nil
-	}
-	if known, ok := a.knownZone("in " + name); ok {
+	key := name + " in " + z.name
+	if known, ok := a.knownZone(key); ok {
 		return known.name, nil
 	}
 	errs := []error{fmt.Errorf("zone %s: %w: it has no servers", z.name, errUnanswered)}
@@ -103,25 +101,49 @@ func (a *asker) deeper(ctx context.Context, z zone, name string) (string, error)
 		found := ""
 		for _, rr := range append(reply.Ns, reply.Answer...) {
 			ns, ok := rr.(*mdns.NS)
-			if ok && !strings.EqualFold(plain(ns.Hdr.Name), z.name) && mdns.IsSubDomain(mdns.Fqdn(z.name), ns.Hdr.Name) {
-				found = plain(ns.Hdr.Name)
+			if ok && plain(ns.Hdr.Name) != z.name && mdns.IsSubDomain(mdns.Fqdn(z.name), ns.Hdr.Name) && mdns.IsSubDomain(ns.Hdr.Name, mdns.Fqdn(name)) {
+				found = plain(ns.Hdr.Name) // another owner's are those behind a CNAME
 			}
 		}
-		a.know("in "+name, zone{name: found})
+		a.know(key, zone{name: found})
 		return found, nil
 	}
 	return "", errors.Join(errs...)
 }
 
-// zone finds the zone of a name: the closest name at or above it that has NS records.
+// zone finds the zone of a name. That may not exist yet, and a resolver that is asked for it then would remember that, and tell so those who ask for the name
+// later. So resolvers are asked for what stands far above it, and then the servers of that for a zone on the way down. Where only resolvers may be asked,
+// they are all that is known of the zone.
 func (a *asker) zone(ctx context.Context, name string) (zone, error) {
+	if a.recursive {
+		return zone{servers: a.given()}, nil
+	}
 	name = strings.TrimPrefix(name, "*.")
+	labels := strings.Split(name, ".")
+	found, err := a.closest(ctx, strings.Join(labels[max(len(labels)-2, 0):], ".")) // nobody has hosts in a top-level domain
+	for err == nil && found.name != name {
+		var next string
+		if next, err = a.deeper(ctx, found, name); err != nil || next == "" {
+			break
+		}
+		if found, err = a.closest(ctx, next); err == nil && found.name != next {
+			err = fmt.Errorf("%w: zone %s is delegated, but has no NS records: remove the delegation, or add the records", errUnanswered, next)
+		}
+	}
+	if err != nil {
+		return zone{}, fmt.Errorf("find the zone of %s: %w", name, err)
+	}
+	return found, nil
+}
+
+// closest finds the zone of a name that exists: the closest name at or above it that has NS records.
+func (a *asker) closest(ctx context.Context, name string) (zone, error) {
 	if known, ok := a.knownZone(name); ok {
 		return known, nil
 	}
 	answer, err := a.resolve(ctx, name, mdns.TypeNS)
 	if err != nil {
-		return zone{}, fmt.Errorf("find the zone of %s: %w", name, err)
+		return zone{}, err
 	}
 	var found zone
 	for _, rr := range answer {
@@ -137,9 +159,9 @@ func (a *asker) zone(ctx context.Context, name string) (zone, error) {
 			return zone{}, err
 		}
 	case !below:
-		return zone{}, fmt.Errorf("find the zone of %s: %w: nothing above it has NS records", name, errUnanswered)
+		return zone{}, fmt.Errorf("%w: nothing above it has NS records", errUnanswered)
 	default:
-		if found, err = a.zone(ctx, parent); err != nil {
+		if found, err = a.closest(ctx, parent); err != nil {
 			return zone{}, err
 		}
 	}
@@ -147,16 +169,19 @@ func (a *asker) zone(ctx context.Context, name string) (zone, error) {
 	return found, nil
 }
 
-// locate returns whom to ask about a zone: the resolvers where they are given, else each of its name servers at one of its addresses
-// or more, IPv4 first, since IPv6 is often not routed where Pods run.
+// given returns the configured resolvers.
+func (a *asker) given() []server {
+	servers := make([]server, 0, len(a.resolvers))
+	for _, address := range a.resolvers {
+		servers = append(servers, server{name: "resolver", address: address, recursive: true})
+	}
+	return servers
+}
+
+// locate returns whom to ask about a zone: each of its name servers at one of its addresses or more, IPv4 first, since IPv6 is often not routed where
+// Pods run.
 func (a *asker) locate(ctx context.Context, z zone) ([]server, error) {
 	var servers []server
-	if a.recursive {
-		for _, address := range a.resolvers {
-			servers = append(servers, server{name: "resolver", address: address, recursive: true})
-		}
-		return servers, nil
-	}
 	port := a.port
 	if port == "" {
 		port = "53"

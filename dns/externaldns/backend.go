@@ -128,55 +128,93 @@ func (b *Backend) Published(ctx context.Context, cluster string, ingress types.N
 	return records, nil
 }
 
-// Publish implements [dns.Backend].
+// Publish implements [dns.Backend]. What one Ingress waits for in DNS delays no write of another: all is written before name servers are asked, but for new
+// names, about which they are asked first; and those who do not answer are given up soon.
 func (b *Backend) Publish(ctx context.Context, publications ...dns.Publication) ([]dns.Status, error) {
-	statuses := make([]dns.Status, len(publications))
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for i, pub := range publications {
-		group.Go(func() error {
-			statuses[i] = b.publish(ctx, pub)
-			return nil
-		})
+	begun := make([]begun, len(publications))
+	all := make([]int, len(publications))
+	for i := range all {
+		all[i] = i
 	}
-	_ = group.Wait() // the errors are in statuses
+	b.inParallel(all, func(i int, _ bool) { begun[i] = b.begin(ctx, publications[i], errUnasked) })
+	b.inParallel(all, func(i int, mayAsk bool) {
+		if mayAsk && errors.Is(begun[i].err, errUnasked) {
+			begun[i] = b.begin(ctx, publications[i], nil)
+		}
+	})
+	slices.SortStableFunc(all, func(i, j int) int { return b.checked(publications[i]).Compare(b.checked(publications[j])) })
+	statuses := make([]dns.Status, len(publications))
+	b.inParallel(all, func(i int, mayAsk bool) { statuses[i] = b.end(ctx, publications[i], begun[i], mayAsk) })
 	b.countPending()
 	return statuses, nil
 }
 
-func (b *Backend) publish(ctx context.Context, pub dns.Publication) dns.Status {
-	key := owner{pub.Cluster, pub.Ingress}
+// inParallel calls work for each of some indexes, and tells it whether there is time left to begin questions to name servers.
+func (b *Backend) inParallel(indexes []int, work func(i int, mayAsk bool)) {
+	until := b.opts.Clock.Now().Add(budget)
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, i := range indexes {
+		group.Go(func() error {
+			work(i, b.opts.Clock.Now().Before(until))
+			return nil
+		})
+	}
+	_ = group.Wait() // no work returns an error
+}
+
+// begun is a publication whose DNSEndpoint is as it should be, unless there is an err.
+type begun struct {
+	plan    plan
+	written bool
+	err     error
+	ended   *dns.Status // there is nothing to ask
+}
+
+// begin writes or deletes the DNSEndpoint. With unasked, new names about which name servers have to be asked first are that error, and nothing is written.
+func (b *Backend) begin(ctx context.Context, pub dns.Publication, unasked error) begun {
 	if len(pub.Records) == 0 {
-		return b.withdraw(ctx, key, pub)
+		return b.withdraw(ctx, pub)
 	}
 	for _, r := range pub.Records {
 		if r.TTL%time.Second != 0 {
-			return dns.Status{Err: dns.Refuse(fmt.Errorf("record %s %s: TTL %s: it must be whole seconds", r.Name, r.Type, r.TTL))}
+			return begun{err: dns.Refuse(fmt.Errorf("record %s %s: TTL %s: it must be whole seconds", r.Name, r.Type, r.TTL))}
 		}
 	}
-	p, written, err := b.write(ctx, pub)
-	switch {
-	case errors.Is(err, errLeaving):
-		return dns.Status{Reason: err.Error()}
-	case err != nil:
-		return dns.Status{Err: err}
-	}
+	p, written, err := b.write(ctx, pub, unasked)
 	if written {
 		b.log.Infow("dnsendpoint written", "ingress", pub.Ingress.String(), "change", p.change, "records", len(pub.Records))
 	}
-	return b.follow(ctx, key, pub, p, written)
+	return begun{plan: p, written: written, err: err}
 }
 
-// withdraw deletes the DNSEndpoint, and tells how far external-dns is with what it held. Where the object is gone already, as it is soon
+// end tells how far a publication that was begun is.
+func (b *Backend) end(ctx context.Context, pub dns.Publication, done begun, mayAsk bool) dns.Status {
+	switch {
+	case done.ended != nil:
+		return *done.ended
+	case errors.Is(done.err, errLeaving), errors.Is(done.err, errUnasked):
+		return dns.Status{Reason: done.err.Error()}
+	case done.err != nil:
+		return dns.Status{Err: done.err}
+	}
+	return b.follow(ctx, owner{pub.Cluster, pub.Ingress}, pub, done.plan, done.written, mayAsk)
+}
+
+// errUnasked says that nothing is written, since name servers have to be asked first.
+var errUnasked = errors.New("name servers have not been asked about new names yet, since they are slow to answer about others")
+
+// withdraw deletes the DNSEndpoint, whose plan is that nobody answers with what it held. Where the object is gone already, as it is soon
 // after its Ingress, this process remembers what that was.
-func (b *Backend) withdraw(ctx context.Context, key owner, pub dns.Publication) dns.Status {
+func (b *Backend) withdraw(ctx context.Context, pub dns.Publication) begun {
+	key := owner{pub.Cluster, pub.Ingress}
 	held, found, err := b.remove(ctx, pub)
 	if err != nil {
-		return dns.Status{Err: err}
+		return begun{err: err}
 	}
 	if !pub.Prove {
 		b.forget(key)
-		return dns.Status{InSync: true, InSyncSince: b.opts.Clock.Now()}
+		return begun{ended: &dns.Status{InSync: true, InSyncSince: b.opts.Clock.Now()}}
 	}
 	before := b.remembered(key)
 	p := plan{change: withdrawn + b.opts.Clock.Now().UTC().Format(time.RFC3339Nano)}
@@ -191,15 +229,15 @@ func (b *Backend) withdraw(ctx context.Context, key owner, pub dns.Publication) 
 		p.change = pub.Prior.Change
 	case b.opts.AssumeSyncAfter > 0: // nothing is asked, so nothing need be remembered
 	default:
-		return dns.Status{Reason: fmt.Sprintf("dnsendpoint %s is gone, and nobody remembers what it held, so nothing proves that name servers have forgotten it: "+
-			"look into the zone, and then tell so by the annotation that ends a drain", pub.Ingress)}
+		return begun{ended: &dns.Status{Reason: fmt.Sprintf("dnsendpoint %s is gone, and nobody remembers what it held, so nothing proves that name servers have "+
+			"forgotten it: look into the zone, and then tell so by the annotation that ends a drain", pub.Ingress)}}
 	}
-	return b.follow(ctx, key, pub, p, found)
+	return begun{plan: p, written: found}
 }
 
 // refuse returns why new records cannot be published, as far as their zones show. Where a zone cannot be found out, the marker will tell
-// that nothing was published.
-func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []endpoint) error {
+// that nothing was published. With unasked, that is the error where zones have to be asked.
+func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []endpoint, unasked error) error {
 	if b.opts.AssumeSyncAfter > 0 {
 		return nil
 	}
@@ -208,6 +246,9 @@ func (b *Backend) refuse(ctx context.Context, records []dns.Record, current []en
 	for _, r := range records {
 		if slices.ContainsFunc(current, func(e endpoint) bool { return e.DNSName == r.Name && e.RecordType == string(r.Type) }) {
 			continue
+		}
+		if unasked != nil {
+			return unasked
 		}
 		if err := errors.Join(b.refuseApex(ctx, r), b.refuseDeeper(ctx, r)); err != nil {
 			return dns.Refuse(err)
@@ -235,7 +276,7 @@ func (b *Backend) refuseApex(ctx context.Context, r dns.Record) error {
 // https://docs.aws.amazon.com/Route53/latest/APIReference/API_AliasTarget.html
 func (b *Backend) refuseDeeper(ctx context.Context, r dns.Record) error {
 	host, below := dns.Above(r.Name)
-	if !below {
+	if !below || b.asker.recursive {
 		return nil
 	}
 	above, err := b.asker.zone(ctx, host)

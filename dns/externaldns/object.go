@@ -97,7 +97,7 @@ func with(values map[string]string, key, value string) map[string]string {
 
 // write makes the DNSEndpoint of a Publication hold its records, and tells whether something had to be written for that. A conflict is
 // planned anew, from what stands there then.
-func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, written bool, err error) {
+func (b *Backend) write(ctx context.Context, pub dns.Publication, unasked error) (p plan, written bool, err error) {
 	fresh := false
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		object, foreign, err := b.get(ctx, owner{pub.Cluster, pub.Ingress}, fresh)
@@ -126,7 +126,7 @@ func (b *Backend) write(ctx context.Context, pub dns.Publication) (p plan, writt
 		if before.GetDeletionTimestamp() != nil {
 			return fmt.Errorf("dnsendpoint %s: %w", pub.Ingress, errLeaving)
 		}
-		if err := b.refuse(ctx, pub.Records, current.endpoints); err != nil {
+		if err := b.refuse(ctx, pub.Records, current.endpoints, unasked); err != nil {
 			return err
 		}
 		written = true

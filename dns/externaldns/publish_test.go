@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -436,4 +439,79 @@ func FuzzRoundTrip(f *testing.F) {
 			t.Errorf("%+v became %+v, error %v", record, got, err)
 		}
 	})
+}
+
+// What a call changes is written before name servers are asked about any of it, so that those who do not answer hold up no weight. When there is no time left
+// to ask, nothing counts as in sync, and the next call begins with those who were not asked.
+func TestWritesWaitForNoNameServer(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	r := newRig(t)
+	ingress := func(i int) types.NamespacedName {
+		return types.NamespacedName{Namespace: "shop", Name: fmt.Sprintf("web-%02d", i)}
+	}
+	marker := func(i int) string { return "east._penstock." + ingress(i).Name + ".example.com" }
+	publish := func(weight int) (asked map[int]bool) {
+		t.Helper()
+		all := make([]dns.Publication, n)
+		for i := range all {
+			record := hostRecord(weight)
+			record.Name = ingress(i).Name + ".example.com"
+			all[i] = publication(record)
+			all[i].Ingress = ingress(i)
+		}
+		statuses, err := r.backend.Publish(t.Context(), all...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked = map[int]bool{}
+		for i, status := range statuses {
+			if status.Err != nil || status.InSync || status.Reason == "" {
+				t.Errorf("status of %s: %+v", ingress(i), status)
+			}
+			if !strings.Contains(status.Reason, "have not been asked yet") {
+				asked[i] = true
+			}
+		}
+		return asked
+	}
+	if asked := publish(100); len(asked) != n {
+		t.Errorf("asked about %d", len(asked))
+	}
+	r.clock.Advance(time.Minute)
+
+	var written, questions atomic.Int32
+	r.kube.PrependReactor("update", "dnsendpoints", func(clienttesting.Action) (bool, runtime.Object, error) {
+		written.Add(1)
+		return false, nil, nil
+	})
+	early := 0
+	r.server.set(func(s *nameServer) {
+		s.watch = func() {
+			if questions.Add(1); written.Load() < n {
+				early++
+			}
+			r.clock.Advance(time.Second) // as slow name servers do
+		}
+	})
+	first := publish(0)
+	if written.Load() != n || early > 0 {
+		t.Errorf("%d of %d are written, %d questions came before the last one", written.Load(), n, early)
+	}
+	if len(first) == 0 || len(first) > n/2 {
+		t.Fatalf("asked about %d with %d questions, and there was no time for half of them", len(first), questions.Load())
+	}
+	r.clock.Advance(time.Minute)
+	before := map[int]int{}
+	for i := range first {
+		before[i] = r.server.questions(marker(i), "CNAME")
+	}
+	if second := publish(0); len(second) <= len(first) {
+		t.Errorf("still asked about no more than %d", len(second))
+	}
+	for i := range first {
+		if r.server.questions(marker(i), "CNAME") != before[i] {
+			t.Errorf("asked about %s again, when others were not asked about yet", ingress(i))
+		}
+	}
 }

@@ -3,6 +3,7 @@ package externaldns_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -151,22 +152,27 @@ type nameServer struct {
 	t       *testing.T
 	address string
 
-	mu      sync.Mutex // guards the following
-	records map[string][]string
-	turns   map[string]int // by question
-	zones   []string
-	rcode   int
-	lame    bool
-	tcpOnly bool
-	silent  bool
-	asked   map[string]int
-	apart   map[string]string // answers that another server would give
-	cnames  map[string]string // names that lead to the apex of another zone
+	mu       sync.Mutex // guards the following
+	records  map[string][]string
+	turns    map[string]int // by question
+	zones    []string
+	rcode    int
+	lame     bool
+	tcpOnly  bool
+	silent   bool
+	watch    func() // is called for each question; nil for nobody
+	asked    map[string]int
+	sought   map[string]int    // by name, of a resolver
+	garbled  map[string]bool   // questions of which a first answer was no DNS; nil for none
+	dangling string            // a delegated zone of which resolvers know nothing
+	ipv6     bool              // name servers have no IPv4 address
+	apart    map[string]string // answers that another server would give
+	cnames   map[string]string // names that lead to the apex of another zone
 }
 
 func newNameServer(t *testing.T) *nameServer {
 	t.Helper()
-	s := &nameServer{t: t, records: map[string][]string{}, turns: map[string]int{}, zones: []string{"example.com"}, asked: map[string]int{}}
+	s := &nameServer{t: t, records: map[string][]string{}, turns: map[string]int{}, zones: []string{"example.com"}, asked: map[string]int{}, sought: map[string]int{}}
 	listener, packets := listen(t)
 	s.address = listener.Addr().String()
 	var running sync.WaitGroup
@@ -246,6 +252,19 @@ func (s *nameServer) ServeDNS(w mdns.ResponseWriter, req *mdns.Msg) {
 	reply.SetReply(req)
 	reply.Authoritative = !s.lame
 	s.asked[name+" "+kind]++
+	if s.watch != nil {
+		s.watch()
+	}
+	if req.RecursionDesired {
+		s.sought[name]++
+	}
+	if key := fmt.Sprint(name, kind, req.RecursionDesired); s.garbled != nil && !tcp && !s.garbled[key] {
+		s.garbled[key] = true
+		if _, err := w.Write([]byte("?")); err != nil {
+			s.t.Logf("answer %s: %v", name, err)
+		}
+		return
+	}
 	switch {
 	case s.silent:
 		return
@@ -266,12 +285,16 @@ func (s *nameServer) ServeDNS(w mdns.ResponseWriter, req *mdns.Msg) {
 			})
 			owner = mdns.Fqdn(target)
 		}
-		if owner != question.Name || slices.Contains(s.zones, name) {
+		if owner != question.Name || slices.Contains(s.zones, name) && name != s.dangling {
 			for _, ns := range []string{"ns1.example.net.", "ns2.example.net."} {
 				hdr := header(question)
 				hdr.Name = owner
 				reply.Answer = append(reply.Answer, &mdns.NS{Hdr: hdr, Ns: ns})
 			}
+		}
+	case strings.HasSuffix(name, ".example.net") && s.ipv6:
+		if kind == "AAAA" { // the same address, as IPv6 writes it
+			reply.Answer = append(reply.Answer, &mdns.AAAA{Hdr: header(question), AAAA: net.IPv4(127, 0, 0, 1)})
 		}
 	case strings.HasSuffix(name, ".example.net") && kind == "A":
 		reply.Answer = append(reply.Answer, &mdns.A{Hdr: header(question), A: net.IPv4(127, 0, 0, 1)})
@@ -313,6 +336,13 @@ func answer(q mdns.Question, value string) mdns.RR {
 		return &mdns.A{Hdr: header(q), A: ip}
 	}
 	return &mdns.AAAA{Hdr: header(q), AAAA: ip}
+}
+
+// resolved returns how often a resolver was asked for a name, whatever of it.
+func (s *nameServer) resolved(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sought[name]
 }
 
 // questions returns how often a name was asked for.

@@ -17,7 +17,8 @@ import (
 // Route 53 usually takes another one. https://kubernetes-sigs.github.io/external-dns/v0.21.0/docs/flags/
 const patience = 3 * time.Minute
 
-// budget bounds what one publication spends on asking DNS at a time, so that name servers that do not answer cost no more.
+// budget bounds what one publication spends on asking DNS at a time, and when all those of a call have to begin, so that name servers that do not answer cost
+// no more.
 const budget = 10 * time.Second
 
 // unknownNames is how long resolvers are not asked for a name that is new: they would remember that it does not exist, for up to 15 minutes
@@ -73,8 +74,16 @@ func (b *Backend) countPending() {
 	b.metrics.pending.Set(float64(pending))
 }
 
+// checked returns when an Ingress was checked last.
+func (b *Backend) checked(pub dns.Publication) time.Time {
+	if p := b.remembered(owner{pub.Cluster, pub.Ingress}); p != nil {
+		return p.checked
+	}
+	return time.Time{}
+}
+
 // follow tells how far a plan is that stands in the DNSEndpoint, and checks it when that is due.
-func (b *Backend) follow(ctx context.Context, key owner, pub dns.Publication, p plan, written bool) dns.Status {
+func (b *Backend) follow(ctx context.Context, key owner, pub dns.Publication, p plan, written, mayAsk bool) dns.Status {
 	now := b.opts.Clock.Now()
 	state := b.recall(key, pub, p, written)
 	switch {
@@ -86,8 +95,11 @@ func (b *Backend) follow(ctx context.Context, key owner, pub dns.Publication, p 
 		state.reason = fmt.Sprintf("external-dns is assumed to need %s from the change on", b.opts.AssumeSyncAfter)
 	case now.Before(state.notBefore):
 		state.reason = fmt.Sprintf("resolvers are asked for new names from %s on, since they remember what does not exist yet", state.notBefore.UTC().Format(time.RFC3339))
-	case state.checked.IsZero() || now.Sub(state.checked) >= b.opts.CheckEvery:
+	case !state.checked.IsZero() && now.Sub(state.checked) < b.opts.CheckEvery:
+	case mayAsk:
 		b.check(ctx, &state, pub, p)
+	case state.reason == "":
+		state.reason = "name servers have not been asked yet, since they are slow to answer about others"
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

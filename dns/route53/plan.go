@@ -14,8 +14,17 @@ import (
 type part struct {
 	zone  *hostedZone
 	owner owner
+	takes []owner // whose names are this one's when it wants them
 	from  origins
 	want  map[string][]wanted // by name
+}
+
+// inherits tells whether a claim is of one whose names become the owner's.
+func (p *part) inherits(held *claim) bool { return held != nil && slices.Contains(p.takes, held.owner) }
+
+// owns reports whether a claim names a record set, and is the owner's or becomes so.
+func (p *part) owns(held *claim, k key) bool {
+	return held.owns(p.owner, k) || p.inherits(held) && held.owns(held.owner, k)
 }
 
 // step is a change and its place in a batch.
@@ -70,7 +79,7 @@ func planName(p *part, name string, in snapshot, external externalDNS) ([]step, 
 		return nil, fmt.Errorf("name %s in hosted zone %s: its ownership record %s TXT cannot be read (%w): correct or delete it", name, p.zone, at, err)
 	case held != nil && held.cluster == p.owner.cluster && held.origin != p.owner.origin:
 		return nil, namesake(p, name, at, held)
-	case held != nil && held.owner != p.owner:
+	case held != nil && held.owner != p.owner && !p.inherits(held):
 		return nil, fmt.Errorf("name %s in hosted zone %s belongs to %s, as record %s TXT says, and not to %s: remove the host from one of them",
 			name, p.zone, held.owner, at, p.owner)
 	}
@@ -146,7 +155,7 @@ func planOwnership(o owner, at string, want []wanted, held *claim, heldSet *type
 // it may take over because they are in the way. Anything else in the way is an error.
 func claimable(p *part, name string, held *claim, in snapshot, external externalDNS) (ours, adopted, txts []*types.ResourceRecordSet, err error) {
 	for _, set := range in[name] {
-		if held.owns(p.owner, keyOf(set)) {
+		if p.owns(held, keyOf(set)) {
 			ours = append(ours, set)
 			continue
 		}
@@ -193,7 +202,7 @@ func strangers(p *part, name string, in snapshot) bool {
 	held, _, err := readClaim(in[at], p.from)
 	return err == nil && slices.ContainsFunc(in[name], func(set *types.ResourceRecordSet) bool {
 		_, blocks := blockedBy(p.want[name], set)
-		return blocks && !held.owns(p.owner, keyOf(set))
+		return blocks && !p.owns(held, keyOf(set))
 	})
 }
 
@@ -261,7 +270,7 @@ func allZero(p *part, in snapshot) map[key]bool {
 			held, _, _ = readClaim(in[at], p.from) // what cannot be read was refused before
 		}
 		for _, set := range in[name] {
-			if _, ok := zero[key{name: name, kind: set.Type}]; ok && !held.owns(p.owner, keyOf(set)) && !mine[keyOf(set)] && aws.ToInt64(set.Weight) != 0 {
+			if _, ok := zero[key{name: name, kind: set.Type}]; ok && !p.owns(held, keyOf(set)) && !mine[keyOf(set)] && aws.ToInt64(set.Weight) != 0 {
 				zero[key{name: name, kind: set.Type}] = false
 			}
 		}

@@ -208,6 +208,9 @@ func (j *job) part(zone *hostedZone) *zonePart {
 	p := j.parts[zone]
 	if p == nil {
 		p = &zonePart{part: part{zone: zone, owner: j.owner, from: j.from, want: map[string][]wanted{}}}
+		for _, ingress := range j.pub.Takes {
+			p.takes = append(p.takes, owner{j.owner.cluster, ingress, j.owner.origin})
+		}
 		j.parts[zone] = p
 	}
 	return p

@@ -157,6 +157,50 @@ func TestACanaryAndAnOlderIngress(t *testing.T) {
 	}
 }
 
+// A prepared Ingress that was published before there was a Canary gives the host to the Canary's in one change batch.
+func TestAPreparedIngressThatWasPublishedFirst(t *testing.T) {
+	t.Parallel()
+	for name, order := range map[string][][]ktypes.NamespacedName{
+		"the prepared one first": {{next, shop}},
+		"the prepared one last":  {{shop, next}},
+		"one after the other":    {{shop}, {next}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			prepared := newIngress(next, time.Hour, "192.0.2.2", "www.example.com")
+			prepared.Status.LoadBalancer.Ingress = append(prepared.Status.LoadBalancer.Ingress, networkingv1.IngressLoadBalancerIngress{IP: "192.0.2.3"})
+			c := newClusterRig(t, newIngress(shop, 0, "192.0.2.1", "www.example.com"), prepared)
+			if results, err := c.publisher.Sync(t.Context(), next, shop); err != nil || results[0].Hosts[0].Err != nil || results[1].Hosts[0].Err == nil {
+				t.Fatalf("results %+v, error %v; want the host to be the prepared one's", results, err)
+			}
+			c.clock.Advance(time.Minute)
+			c.desire(state.Desired{Generation: 1, Weights: state.Weights{Primary: 100}})
+			c.aws.ResetCalls()
+			for i, batch := range order {
+				results, err := c.publisher.Sync(t.Context(), batch...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 && (len(results) != 1 || results[0].Status.Err != nil) {
+					t.Errorf("results %+v", results)
+				}
+				if got := c.aws.Calls(route53emulator.ChangeResourceRecordSets); i == 0 && got != len(batch) {
+					t.Errorf("%d change batches, want one that moves the host, and one for what it does not need", got)
+				}
+			}
+			lines := sorted(c.zoneLines())
+			if len(lines) != 2 || lines[1] != "www.example.com A east=100 ttl=300 192.0.2.1" || !strings.Contains(lines[0], "ingress=shop/web,") {
+				t.Errorf("records %q, want the host at 192.0.2.1, owned by shop/web", lines)
+			}
+			c.restart()
+			c.until(state.Desired{Generation: 2, Weights: state.Weights{Primary: 100}}, next, shop)
+			if got := sorted(c.zoneLines()); !slices.Equal(got, lines) {
+				t.Errorf("records %q, want %q", got, lines)
+			}
+		})
+	}
+}
+
 func percent(t *testing.T, n int) weights.Percent {
 	t.Helper()
 	p, err := weights.WholePercent(n)

@@ -45,7 +45,7 @@ type Weights struct {
 
 // Desired is what a router wants of DNS. It is persisted before anything is written to DNS.
 type Desired struct {
-	// Generation grows by one with every change of the other fields.
+	// Generation grows by one with every change of the other fields. The first says that nothing has been done in DNS yet.
 	Generation int64 `json:"generation"`
 	// Since is when the router wrote Generation, in whole seconds and UTC. It is for people and metrics; nothing is decided by it.
 	Since time.Time `json:"since,omitzero"`
