@@ -111,6 +111,9 @@ func (w *way) ServeHTTP(answer http.ResponseWriter, r *http.Request) {
 	if r.Context().Err() != nil {
 		return // the controller was ended
 	}
+	if _, found := row["CurrentWeight"]; !found && err == nil {
+		return // what is about to be published is said in a new row, and nothing is served yet
+	}
 	weight, malformed := strconv.Atoi(row["CurrentWeight"])
 	if err != nil || malformed != nil {
 		app.t.Errorf("cluster %s: after a write the row is %v (%v)", cluster, row, err)

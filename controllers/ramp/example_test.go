@@ -14,7 +14,7 @@ func ExampleNext() {
 	options := ramp.Options{Step: 40}
 	ready, _ := ramp.NewReady(func(context.Context) (int, int, error) { return 4, 5, nil }, 50)
 	row := store.Row{DesiredWeight: 100}
-	seen := ramp.Seen{InSync: true, Effective: true, Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	seen := ramp.Seen{InSync: true, Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	for row.Ramp.Phase != store.Arrived {
 		if due, rising := ramp.Due(row, options, seen); due {
 			seen.Gates = ready.Check(context.Background(), rising)

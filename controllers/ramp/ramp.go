@@ -11,7 +11,7 @@ import (
 
 // Options are how a cluster's weight moves. With the zero value it moves at once.
 type Options struct {
-	// Step is the most per cent points of one step. Zero makes every change immediate; Row.Ramp is then not used, and removed.
+	// Step is the most per cent points of one step. Zero makes every change immediate: Row.Ramp then says what is published until that is served, and is removed.
 	Step int
 	// Interval is the least time for which a step is effective before the next one, and between two askings of the gates; 1 min if zero.
 	Interval time.Duration
@@ -34,9 +34,7 @@ func (o Options) withDefaults() Options {
 type Seen struct {
 	// InSync says that every host is served with the weight.
 	InSync bool
-	// Effective says that no resolver can hold an answer with another weight.
-	Effective bool
-	// EffectiveSince is from when on it is Effective; zero is long ago.
+	// EffectiveSince is from when on no resolver can hold an answer with another weight, which may be yet to come; zero is long ago. It counts once InSync.
 	EffectiveSince time.Time
 	// Gates is what the gates said when Due asked for them: nil if they agree, or if they were not asked.
 	Gates error
@@ -47,13 +45,36 @@ type Seen struct {
 // maxMessage bounds Ramp.Message, because a gate may quote a whole answer and a ConfigMap or an item of DynamoDB has to hold it.
 const maxMessage = 1000
 
-// Target returns the weight to publish now, 0..100. It follows from what is stored alone, so a step is stored before it is published.
+// Target returns the weight to publish now, 0..100. It follows from what is stored alone, so a step is stored before it is published, and what [Begin]
+// returns is too.
 func Target(row store.Row, o Options) int {
 	if o.withDefaults().Step == 0 {
 		return percent(row.DesiredWeight)
 	}
 	weight, _ := locate(row)
 	return weight
+}
+
+// Begin returns the row that must be stored before its Target is published. A Target that nobody has decided on in a step, as when weights change at once or
+// CurrentWeight is not known, gets a Ramp that says so. Otherwise a wish that comes back to CurrentWeight before another was acknowledged would pass for one
+// that is served, although that other is published.
+func Begin(row store.Row, o Options, now time.Time) store.Row {
+	if _, at := locate(row); o.withDefaults().Step > 0 && (at != unmoved || row.CurrentWeight != store.Unknown) {
+		return row // Next decides
+	}
+	weight, desired, r := Target(row, o), percent(row.DesiredWeight), row.Ramp
+	if row.CurrentWeight == weight && !row.Moves() || r.Phase == store.Moving && r.Weight == weight && r.To == desired {
+		return row
+	}
+	from := weight
+	if row.CurrentWeight != store.Unknown {
+		from = percent(row.CurrentWeight)
+	}
+	row.Ramp = store.Ramp{
+		Phase: store.Moving, From: from, To: desired, Weight: weight, Since: now,
+		Message: fmt.Sprintf("weight %d is acknowledged when every host is served with it", weight),
+	}
+	return row
 }
 
 // Due tells whether the gates must be asked before Next is called, and whether the step that they are asked about raises the weight.
@@ -66,7 +87,8 @@ func Due(row store.Row, o Options, seen Seen) (due, rising bool) {
 // Next returns the row to store, which is equal to row when there is nothing to store, and when to look again at the latest, even if nothing changes;
 // zero is not before something does.
 //
-// CurrentWeight becomes the Target once that is in sync. With steps, a move is, where d is DesiredWeight, at most 100:
+// CurrentWeight becomes the Target once that is in sync. The Ramp of an immediate change goes with that. With steps, a move is, where d is DesiredWeight, at
+// most 100:
 //
 //	no move yet, d differs         gates are asked at once; a step is taken from CurrentWeight
 //	rest, d differs                a step is taken when the weight has been effective for Interval and the gates agree
@@ -79,8 +101,7 @@ func Due(row store.Row, o Options, seen Seen) (due, rising bool) {
 //	RolledBack                     nothing, until d changes
 //
 // Times are not trusted, since they come from several controllers and clocks jump. A Since in the future is replaced by now, so that it delays by one
-// Interval at most. Where EffectiveSince is far in the future, the move holds for an Interval that is counted anew. A jump forwards can make one
-// step early, which is still one step of Options.Step: the next one is counted from the time after the jump.
+// Interval at most. A jump forwards can make one step early, which is still one step of Options.Step: the next one is counted from the time after the jump.
 func Next(row store.Row, o Options, seen Seen) (next store.Row, after time.Duration) {
 	o = o.withDefaults()
 	next, due, after := look(row, o, seen)
@@ -110,7 +131,11 @@ func Next(row store.Row, o Options, seen Seen) (next store.Row, after time.Durat
 			break
 		}
 		r.Phase, r.Weight = store.RolledBack, r.From
-		r.Message = message("went back from %d to %d after %d refusals; penstock set-weight tries again, and so does another DesiredWeight: %v", weight, r.From, r.Failures, seen.Gates)
+		way := fmt.Sprintf("went back from %d to %d", weight, r.From)
+		if weight == r.From {
+			way = fmt.Sprintf("did not leave %d", weight)
+		}
+		r.Message = message("%s after %d refusals; penstock set-weight tries again, and so does another DesiredWeight: %v", way, r.Failures, seen.Gates)
 	}
 	if r.Phase == store.RolledBack {
 		return next, 0
@@ -122,31 +147,35 @@ func Next(row store.Row, o Options, seen Seen) (next store.Row, after time.Durat
 type place int
 
 const (
-	unmoved place = iota // there is no Ramp that holds: the row rests at CurrentWeight
+	unmoved place = iota // there is no Ramp that holds: the row rests at CurrentWeight, or at DesiredWeight if that is not known
 	resting              // Arrived or RolledBack
 	moving               // Moving or Holding
 )
 
 // locate returns the weight that a row is at, 0..100. A Ramp that CurrentWeight contradicts does not hold: it is from before somebody went back to an
-// earlier traffic controller, which does not know it. Publishing its weight would be a jump.
+// earlier traffic controller, which does not know it. Publishing its weight would be a jump. A CurrentWeight that is not known contradicts nothing; without
+// a Ramp as well, a step from it could only begin at a guess, which would be a jump too.
 func locate(row store.Row) (int, place) {
-	desired, current := percent(row.DesiredWeight), percent(row.CurrentWeight)
+	desired, current, known := percent(row.DesiredWeight), percent(row.CurrentWeight), row.CurrentWeight != store.Unknown
 	from, to, weight := percent(row.Ramp.From), percent(row.Ramp.To), percent(row.Ramp.Weight)
 	switch row.Ramp.Phase {
 	case store.Moving, store.Holding:
 		// What is acknowledged in a move lies between From, where it began, and Weight. DesiredWeight is acknowledged when Weight is there.
-		if within(current, from, weight) && (current != desired || weight == desired) {
+		if !known || within(current, from, weight) && (current != desired || weight == desired) {
 			return weight, moving
 		}
 	case store.RolledBack:
 		// A move that is refused has not got to where it went.
-		if current != desired || to != desired {
+		if !known || current != desired || to != desired {
 			return weight, resting
 		}
 	case store.Arrived:
-		if current == weight {
+		if !known || current == weight {
 			return weight, resting
 		}
+	}
+	if !known {
+		return desired, unmoved
 	}
 	return current, unmoved
 }
@@ -157,7 +186,9 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 		row.CurrentWeight = Target(row, o)
 	}
 	if o.Step == 0 {
-		row.Ramp = store.Ramp{} // people would take it for a move that is on its way
+		if seen.InSync || !row.Moves() {
+			row.Ramp = store.Ramp{} // people would take it for a move that is on its way
+		}
 		return row, false, 0
 	}
 	r := &row.Ramp
@@ -189,19 +220,10 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 	}
 	wait := o.Interval - seen.Now.Sub(r.Since)
 	if at != unmoved { // a CurrentWeight that no move of ours has made is taken for long effective
-		if !seen.InSync || !seen.Effective {
+		if !seen.InSync || seen.EffectiveSince.After(seen.Now) {
 			return row, false, o.Interval
 		}
-		switch ahead := seen.EffectiveSince.Sub(seen.Now); {
-		case ahead <= o.Interval:
-			wait = max(wait, o.Interval+ahead)
-		case r.Phase != store.Holding: // when it holds already, Since is what counts
-			begin(&row)
-			r.Phase, r.Since = store.Holding, seen.Now
-			r.Message = message("weight %d stays for %s: it is effective since %s, which has not come, so the clock went back by more than %s",
-				weight, o.Interval, seen.EffectiveSince.UTC().Format(time.RFC3339), o.Interval)
-			return row, false, o.Interval
-		}
+		wait = max(wait, o.Interval+seen.EffectiveSince.Sub(seen.Now))
 	}
 	if wait > 0 {
 		return row, false, min(wait, o.Interval)
@@ -222,6 +244,9 @@ func begin(row *store.Row) {
 // because it returns to what was served a moment ago: so it goes no further than that.
 func turn(row store.Row, weight, step int) int {
 	desired, from, current := percent(row.DesiredWeight), percent(row.Ramp.From), percent(row.CurrentWeight)
+	if row.CurrentWeight == store.Unknown {
+		current = from
+	}
 	if desired > weight {
 		return towards(weight, max(weight, min(desired, max(from, current))), step)
 	}

@@ -30,7 +30,7 @@ func ago(d time.Duration) time.Time { return noon.Add(-d) }
 
 // settled is a weight that may be stepped from.
 func settled() ramp.Seen {
-	return ramp.Seen{InSync: true, Effective: true, EffectiveSince: ago(time.Minute), Now: noon}
+	return ramp.Seen{InSync: true, EffectiveSince: ago(time.Minute), Now: noon}
 }
 
 func TestNext(t *testing.T) {
@@ -61,10 +61,40 @@ func TestNext(t *testing.T) {
 			row:    store.Row{DesiredWeight: 150, CurrentWeight: 20, Ramp: moving}, options: ramp.Options{},
 			want: store.Row{DesiredWeight: 150, CurrentWeight: 100}, target: 100,
 		},
+		"ImmediateMoves": {
+			reason:  "What is published is said until it is served: a wish that comes back to CurrentWeight is not served before.",
+			row:     store.Row{DesiredWeight: 20, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To, r.Weight = 20, 20 })},
+			options: ramp.Options{}, seen: func(s *ramp.Seen) { s.InSync = false },
+			want: store.Row{DesiredWeight: 20, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To, r.Weight = 20, 20 })}, target: 20,
+		},
 		"ImmediateNotInSync": {
 			reason: "What is not served is not acknowledged.",
 			row:    store.Row{DesiredWeight: 70, CurrentWeight: 20}, options: ramp.Options{}, seen: func(s *ramp.Seen) { s.InSync = false },
 			want: store.Row{DesiredWeight: 70, CurrentWeight: 20}, target: 70,
+		},
+		"Unknown": {
+			reason: "Nobody knows where a move would begin, so there is none; gates are not asked.",
+			row:    store.Row{DesiredWeight: 50, CurrentWeight: store.Unknown}, seen: func(s *ramp.Seen) { s.InSync = false },
+			want: store.Row{DesiredWeight: 50, CurrentWeight: store.Unknown}, target: 50,
+		},
+		"UnknownInSync": {
+			reason: "What is served becomes known.",
+			row:    store.Row{DesiredWeight: 50, CurrentWeight: store.Unknown, Ramp: with(moving, func(r *store.Ramp) { r.From, r.To, r.Weight = 50, 50, 50 })},
+			want:   store.Row{DesiredWeight: 50, CurrentWeight: 50, Ramp: store.Ramp{Phase: store.Arrived, From: 50, To: 50, Weight: 50, Since: noon}}, target: 50,
+		},
+		"UnknownElsewhere": {
+			reason: "Another wish moves in steps from what is published, once that is effective, and what was served before is no way back.",
+			row:    store.Row{DesiredWeight: 0, CurrentWeight: store.Unknown, Ramp: with(moving, func(r *store.Ramp) { r.From, r.To, r.Weight = 50, 50, 50 })},
+			seen:   func(s *ramp.Seen) { s.InSync = false },
+			want:   store.Row{DesiredWeight: 0, CurrentWeight: store.Unknown, Ramp: with(moving, func(r *store.Ramp) { r.From, r.To, r.Weight = 50, 0, 50 })},
+			target: 50, after: time.Minute,
+		},
+		"UnknownArrived": {
+			reason: "Somebody has removed CurrentWeight alone, which contradicts nothing.",
+			row:    store.Row{DesiredWeight: 0, CurrentWeight: store.Unknown, Ramp: store.Ramp{Phase: store.Arrived, To: 30, Weight: 30, Since: ago(time.Hour)}},
+			seen:   func(s *ramp.Seen) { s.InSync = false },
+			want:   store.Row{DesiredWeight: 0, CurrentWeight: store.Unknown, Ramp: store.Ramp{Phase: store.Arrived, To: 30, Weight: 30, Since: ago(time.Hour)}},
+			target: 30, after: time.Minute,
 		},
 		"InPlace": {
 			reason: "A row that never moved is not given a ramp while there is nothing to do.",
@@ -72,7 +102,7 @@ func TestNext(t *testing.T) {
 		},
 		"FirstMove": {
 			reason: "The first move starts from CurrentWeight without waiting for DNS, whose state nobody has recorded, but not without the gates.",
-			row:    store.Row{DesiredWeight: 100, CurrentWeight: 20}, seen: func(s *ramp.Seen) { s.InSync, s.Effective = false, false }, due: true, rising: true,
+			row:    store.Row{DesiredWeight: 100, CurrentWeight: 20}, seen: func(s *ramp.Seen) { s.InSync = false }, due: true, rising: true,
 			want:   store.Row{DesiredWeight: 100, CurrentWeight: 20, Ramp: store.Ramp{Phase: store.Moving, From: 20, To: 100, Weight: 30, Since: noon}},
 			target: 30, after: time.Minute, message: "weight 30: the next step follows",
 		},
@@ -103,7 +133,7 @@ func TestNext(t *testing.T) {
 		},
 		"InSyncNotEffective": {
 			reason: "In sync is served, so it is acknowledged; but resolvers may still hold the weight before.",
-			row:    store.Row{DesiredWeight: 100, CurrentWeight: 20, Ramp: moving}, seen: func(s *ramp.Seen) { s.Effective = false },
+			row:    store.Row{DesiredWeight: 100, CurrentWeight: 20, Ramp: moving}, seen: func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Second) },
 			want: store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: moving}, target: 30, after: time.Minute,
 		},
 		"NotLongEffective": {
@@ -177,7 +207,7 @@ func TestNext(t *testing.T) {
 		"NotWhileGoingBack": {
 			reason: "Until the way back is served, a step from its end might be a jump.",
 			row:    store.Row{DesiredWeight: 50, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.RolledBack, To: 100, Failures: 3, Since: ago(time.Hour)}},
-			seen:   func(s *ramp.Seen) { s.InSync, s.Effective = false, false },
+			seen:   func(s *ramp.Seen) { s.InSync = false },
 			want:   store.Row{DesiredWeight: 50, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.RolledBack, To: 100, Failures: 3, Since: ago(time.Hour)}},
 			after:  time.Minute,
 		},
@@ -194,7 +224,7 @@ func TestNext(t *testing.T) {
 		},
 		"Arrived": {
 			reason: "In sync is arrived; nobody is asked for that.",
-			row:    store.Row{DesiredWeight: 30, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })}, seen: func(s *ramp.Seen) { s.Effective = false },
+			row:    store.Row{DesiredWeight: 30, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })}, seen: func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Second) },
 			want:   store.Row{DesiredWeight: 30, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.Arrived, To: 30, Weight: 30, Since: noon}},
 			target: 30,
 		},
@@ -207,7 +237,7 @@ func TestNext(t *testing.T) {
 		},
 		"TurnsAround": {
 			reason: "A new DesiredWeight behind turns the move at once, in steps, without asking: it goes to what was served a moment ago.",
-			row:    store.Row{DesiredWeight: 0, CurrentWeight: 20, Ramp: refused(2)}, seen: func(s *ramp.Seen) { s.InSync, s.Effective = false, false },
+			row:    store.Row{DesiredWeight: 0, CurrentWeight: 20, Ramp: refused(2)}, seen: func(s *ramp.Seen) { s.InSync = false },
 			want:   store.Row{DesiredWeight: 0, CurrentWeight: 20, Ramp: store.Ramp{Phase: store.Moving, From: 20, To: 0, Weight: 20, Since: noon}},
 			target: 20, after: time.Minute, message: "weight 20",
 		},
@@ -215,7 +245,7 @@ func TestNext(t *testing.T) {
 			reason: "Without the gates, no cluster rises above what it had.",
 			row: store.Row{
 				DesiredWeight: 100, CurrentWeight: 50, Ramp: store.Ramp{Phase: store.Moving, From: 50, To: 0, Weight: 45, Since: ago(time.Second)},
-			}, seen: func(s *ramp.Seen) { s.InSync, s.Effective = false, false },
+			}, seen: func(s *ramp.Seen) { s.InSync = false },
 			want:   store.Row{DesiredWeight: 100, CurrentWeight: 50, Ramp: store.Ramp{Phase: store.Moving, From: 50, To: 100, Weight: 50, Since: noon}},
 			target: 50, after: time.Minute, message: "weight 50",
 		},
@@ -235,19 +265,9 @@ func TestNext(t *testing.T) {
 			target: 30, after: time.Minute,
 		},
 		"EffectiveInTheFuture": {
-			reason: "How long a step has been effective is not known after the clock went back, so an interval is counted anew.",
+			reason: "Until then, resolvers hold another weight, however far away that is.",
 			row:    store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: moving}, seen: func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Hour) },
-			want:   store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: with(moving, holding)},
-			target: 30, after: time.Minute, message: "weight 30 stays for 1m0s: it is effective since 2026-03-01T13:00:00Z, which has not come",
-		},
-		"EffectiveStillInTheFuture": {
-			reason: "It is counted anew once: the move must not hang until the old time comes.",
-			row: store.Row{
-				DesiredWeight: 100, CurrentWeight: 30, Ramp: with(moving, func(r *store.Ramp) { r.Phase, r.Since = store.Holding, ago(time.Minute) }),
-			},
-			seen: func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Hour) }, due: true, rising: true,
-			want:   store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: with(moving, func(r *store.Ramp) { r.Weight, r.Since = 40, noon })},
-			target: 40, after: time.Minute, message: "weight 40",
+			want: store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: moving}, target: 30, after: time.Minute,
 		},
 		"ClockFarAhead": {
 			reason: "A jump forwards is one step early at most.",
@@ -326,6 +346,54 @@ func TestNext(t *testing.T) {
 	}
 }
 
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	begun := func(from, weight int) store.Ramp {
+		return store.Ramp{Phase: store.Moving, From: from, To: weight, Weight: weight, Since: noon}
+	}
+	published := begun(0, 100)
+	published.Since = ago(time.Minute)
+	rolledBack := store.Ramp{Phase: store.RolledBack, From: 20, To: 100, Weight: 20, Failures: 3}
+	for name, tc := range map[string]struct {
+		reason string
+		row    store.Row
+		steps  bool
+		stays  bool
+		begun  store.Ramp
+	}{
+		"Rest":         {reason: "What is served needs no word.", row: store.Row{DesiredWeight: 50, CurrentWeight: 50}, stays: true},
+		"Changes":      {reason: "Before another weight is published, the row says so.", row: store.Row{DesiredWeight: 100}, begun: begun(0, 100)},
+		"Above100":     {reason: "More than 100 counts as 100.", row: store.Row{DesiredWeight: 300}, begun: begun(0, 100)},
+		"Said":         {reason: "Once is enough.", row: store.Row{DesiredWeight: 100, Ramp: published}, stays: true},
+		"TurnsBack":    {reason: "CurrentWeight is what is wanted again, and is not served.", row: store.Row{Ramp: published}, begun: begun(0, 0)},
+		"GoesBack":     {reason: "A move with steps was on its way back.", row: store.Row{DesiredWeight: 50, CurrentWeight: 50, Ramp: rolledBack}, begun: begun(50, 50)},
+		"WentBack":     {reason: "It has got there.", row: store.Row{DesiredWeight: 20, CurrentWeight: 20, Ramp: rolledBack}, stays: true},
+		"Unknown":      {reason: "A first weight is not known to be served.", row: store.Row{DesiredWeight: 30, CurrentWeight: store.Unknown}, begun: begun(30, 30)},
+		"StepsUnknown": {reason: "With steps as well: they begin from what the row says.", row: store.Row{DesiredWeight: 30, CurrentWeight: store.Unknown}, steps: true, begun: begun(30, 30)},
+		"StepsSaid":    {reason: "Once is enough.", row: store.Row{DesiredWeight: 0, CurrentWeight: store.Unknown, Ramp: published}, steps: true, stays: true},
+		"Steps":        {reason: "Steps say what they publish, after the gates.", row: store.Row{DesiredWeight: 100}, steps: true, stays: true},
+	} {
+		options := ramp.Options{}
+		if tc.steps {
+			options = byTen
+		}
+		want := tc.row
+		if !tc.stays {
+			want.Ramp = tc.begun
+		}
+		got := ramp.Begin(tc.row, options, noon)
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(store.Ramp{}, "Message")); diff != "" {
+			t.Errorf("%s: %s\n-want +got:\n%s", name, tc.reason, diff)
+		}
+		if !tc.stays && !strings.Contains(got.Ramp.Message, fmt.Sprintf("weight %d", want.Ramp.Weight)) {
+			t.Errorf("%s: message %q", name, got.Ramp.Message)
+		}
+		if again := ramp.Begin(got, options, noon.Add(time.Hour)); again != got {
+			t.Errorf("%s: a second time changes %+v to %+v", name, got, again)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	row := store.Row{DesiredWeight: 100, Ramp: store.Ramp{Phase: store.Holding, To: 100, Since: ago(time.Minute)}}
@@ -366,7 +434,11 @@ func TestAnyRow(t *testing.T) {
 	long := func() int64 { return (r.Int64N(9) - 6) * int64(30*time.Second) }
 	for range 20_000 {
 		phase := []string{"", "Moving", "Moving", "Holding", "Arrived", "RolledBack"}[r.IntN(6)]
-		anyRow(t, weight(), weight(), phase, weight(), weight(), weight(), r.IntN(6)-1, long(), r.IntN(40), int64(time.Minute), 3, byte(r.IntN(4)), long(), byte(r.IntN(3)))
+		current := weight()
+		if r.IntN(8) == 0 {
+			current = store.Unknown
+		}
+		anyRow(t, weight(), current, phase, weight(), weight(), weight(), r.IntN(6)-1, long(), r.IntN(40), int64(time.Minute), 3, byte(r.IntN(2)), long(), byte(r.IntN(3)))
 	}
 }
 
@@ -378,8 +450,11 @@ func anyRow(t *testing.T, desired, current int, phase string, from, to, weight, 
 		Phase: store.Phase(phase), From: from, To: to, Weight: weight, Failures: failures, Since: noon.Add(time.Duration(since)),
 	}}
 	options := ramp.Options{Step: step, Interval: time.Duration(interval), Failures: limit}
-	seen := ramp.Seen{InSync: flags&1 != 0, Effective: flags&2 != 0, EffectiveSince: noon.Add(time.Duration(effective)), Now: noon}
+	seen := ramp.Seen{InSync: flags&1 != 0, EffectiveSince: noon.Add(time.Duration(effective)), Now: noon}
 	published := ramp.Target(row, options)
+	if row = ramp.Begin(row, options, noon); ramp.Target(row, options) != published {
+		t.Errorf("%+v: Begin has moved the weight, which was %d", row, published)
+	}
 	due, rising := ramp.Due(row, options, seen)
 	if due {
 		seen.Gates = []error{nil, errBad, errors.New("cannot be asked")}[gates%3]
@@ -410,7 +485,7 @@ func anyRow(t *testing.T, desired, current int, phase string, from, to, weight, 
 	// Nothing new is seen: the same, or, of a weight that nobody has published yet, nothing.
 	seen.Gates = nil
 	if target != published {
-		seen.InSync, seen.Effective = false, false
+		seen.InSync = false
 	}
 	again, _ := ramp.Next(next, options, seen)
 	if diff := cmp.Diff(next, again); diff != "" {

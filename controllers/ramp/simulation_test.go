@@ -28,10 +28,9 @@ type world struct {
 	published                  int
 	publishedAt, delay, maxTTL time.Duration
 
-	// What the process of the controller remembers: since when its target is in sync.
-	remembers   bool
-	inSyncSince time.Duration
-	effective   time.Time // on its clock
+	// What the controller remembers: when its target, which is in sync, becomes effective.
+	remembers bool
+	effective time.Time // on its clock
 
 	// What happened, for the checks.
 	askedAt, steppedAt     time.Duration
@@ -53,6 +52,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 		row:     store.Row{ClusterName: "east", DesiredWeight: r.IntN(120), CurrentWeight: r.IntN(101)},
 	}
 	w.maxStep, w.published, w.publishedAt = w.options.Step, w.row.CurrentWeight, never
+	if r.IntN(4) == 0 {
+		w.row.CurrentWeight, w.published = store.Unknown, min(w.row.DesiredWeight, 100)
+	}
 	return w
 }
 
@@ -83,6 +85,7 @@ func (w *world) effectiveSince() time.Duration { return w.publishedAt + w.delay 
 
 // publish writes what the row says, as the first thing of each look. It may fail.
 func (w *world) publish() {
+	w.row = ramp.Begin(w.row, w.options, w.clock)
 	target := ramp.Target(w.row, w.options)
 	if target == w.published || w.mood != 0 && w.rand.IntN(10) == 0 {
 		return
@@ -102,9 +105,9 @@ func (w *world) see() ramp.Seen {
 		return seen
 	}
 	if !w.remembers {
-		w.remembers, w.inSyncSince, w.effective = true, w.now, w.clock.Add(w.maxTTL)
+		w.remembers, w.effective = true, w.clock.Add(w.maxTTL)
 	}
-	seen.InSync, seen.Effective, seen.EffectiveSince = true, w.now >= w.inSyncSince+w.maxTTL, w.effective
+	seen.InSync, seen.EffectiveSince = true, w.effective
 	return seen
 }
 
@@ -179,6 +182,12 @@ func (w *world) check(before, next store.Row, target int, seen ramp.Seen, rising
 	w.steppedAt = w.now
 }
 
+// back sets the clock back. What is effective is not put off by that: a process measures on a clock that does not jump, and what it finds of an earlier one it
+// takes for a time that has come.
+func (w *world) back(d int64) {
+	w.clock, w.effective = w.clock.Add(-time.Duration(d)), w.effective.Add(-time.Duration(d))
+}
+
 // disturb makes something happen, now and then.
 func (w *world) disturb() {
 	switch w.rand.IntN(40) {
@@ -193,9 +202,9 @@ func (w *world) disturb() {
 	case 4, 5:
 		w.mood = w.rand.IntN(5)
 	case 6:
-		w.clock = w.clock.Add(-time.Duration(w.rand.Int64N(int64(48 * time.Hour))))
+		w.back(w.rand.Int64N(int64(48 * time.Hour)))
 	case 7:
-		w.clock = w.clock.Add(-time.Duration(w.rand.Int64N(int64(2 * w.options.Interval))))
+		w.back(w.rand.Int64N(int64(2 * w.options.Interval)))
 	case 8:
 		w.clock = w.clock.Add(time.Duration(w.rand.Int64N(int64(48 * time.Hour))))
 		w.jumpedAt = w.now

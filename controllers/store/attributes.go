@@ -59,12 +59,15 @@ func invalid(name, problem string) error {
 	return fmt.Errorf("%w: %s %s: %s", ErrInvalid, name, problem, remedy(name))
 }
 
-// attributes returns a row as text, by attribute. HealthCheckID is left out when it is empty, and the Ramp when it is the zero value.
+// attributes returns a row as text, by attribute. CurrentWeight is left out when it is Unknown, HealthCheckID when it is empty, and the Ramp when it is the
+// zero value.
 func attributes(row Row) map[string]string {
 	text := map[string]string{
 		clusterName:   row.ClusterName,
 		desiredWeight: strconv.Itoa(row.DesiredWeight),
-		currentWeight: strconv.Itoa(row.CurrentWeight),
+	}
+	if row.CurrentWeight != Unknown {
+		text[currentWeight] = strconv.Itoa(row.CurrentWeight)
 	}
 	if row.HealthCheckID != "" {
 		text[healthCheckID] = row.HealthCheckID
@@ -90,6 +93,7 @@ func parse(cluster string, text map[string]string) (Row, error) {
 	row := Row{
 		ClusterName:   cluster,
 		DesiredWeight: p.number(desiredWeight),
+		CurrentWeight: Unknown,
 		HealthCheckID: strings.TrimSpace(text[healthCheckID]),
 	}
 	if _, ok := text[currentWeight]; ok {

@@ -174,12 +174,12 @@ func TestConfigMapOfAnotherCluster(t *testing.T) {
 		t.Errorf("it was changed: -want +got:\n%s", diff)
 	}
 	putData(t, kube, map[string]string{"DesiredWeight": "50"})
-	wantRow(t, s, "one without a name is the cluster's", store.Row{ClusterName: cluster, DesiredWeight: 50})
+	wantRow(t, s, "one without a name is the cluster's", store.Row{ClusterName: cluster, DesiredWeight: 50, CurrentWeight: store.Unknown})
 	putData(t, kube, nil)
 	if err := s.Desire(t.Context(), 60); err != nil {
 		t.Fatal(err)
 	}
-	wantRow(t, s, "an empty one too", store.Row{ClusterName: cluster, DesiredWeight: 60})
+	wantRow(t, s, "an empty one too", store.Row{ClusterName: cluster, DesiredWeight: 60, CurrentWeight: store.Unknown})
 }
 
 // What changes between the read and the update of an acknowledgement.
@@ -274,7 +274,7 @@ func TestConfigMapErrors(t *testing.T) {
 		"Deleted": {
 			reason: "deleted between the read and the update", verb: "update", err: apierrors.NewNotFound(resource, configMapName.Name),
 			call: func(ctx context.Context, s *store.ConfigMap) error {
-				return s.Acknowledge(ctx, store.Row{DesiredWeight: 50}, store.Row{CurrentWeight: 50})
+				return s.Acknowledge(ctx, store.Row{DesiredWeight: 50, CurrentWeight: store.Unknown}, store.Row{CurrentWeight: 50})
 			}, says: []string{store.ErrConflict.Error(), store.ErrNotFound.Error()}, not: store.ErrInvalid,
 		},
 	}

@@ -206,7 +206,7 @@ func TestConformanceAcknowledge(t *testing.T) {
 			t.Errorf("a time is the same in every zone: %v", err)
 		}
 		for reason, bad := range map[string]store.Row{
-			"weight": {CurrentWeight: -1},
+			"weight": {CurrentWeight: -2},
 			"phase":  {Ramp: store.Ramp{Phase: "Dreaming"}},
 			"none":   {Ramp: store.Ramp{Weight: 5}},
 			"year":   {Ramp: store.Ramp{Phase: store.Moving, Since: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)}},
@@ -318,7 +318,7 @@ func TestConformanceRows(t *testing.T) {
 		says   []string // of the error, if not nil
 	}{
 		"Whole":            {"a zone is as good as another", nil, store.Row{DesiredWeight: 50, CurrentWeight: 20, Ramp: ramp}, nil},
-		"NoCurrent":        {"people do not write CurrentWeight", map[string]string{"CurrentWeight": ""}, store.Row{DesiredWeight: 50, Ramp: ramp}, nil},
+		"NoCurrent":        {"people do not write CurrentWeight", map[string]string{"CurrentWeight": ""}, store.Row{DesiredWeight: 50, CurrentWeight: store.Unknown, Ramp: ramp}, nil},
 		"NoMessage":        {"there may be nothing to say", map[string]string{"RampMessage": "", "CurrentWeight": "0"}, store.Row{DesiredWeight: 50, Ramp: withMessage(ramp, "")}, nil},
 		"HealthCheck":      {"others may write it", map[string]string{"HealthCheckID": "a1b2"}, store.Row{DesiredWeight: 50, CurrentWeight: 20, HealthCheckID: "a1b2", Ramp: ramp}, nil},
 		"Zero":             {"0 drains when it is written", map[string]string{"DesiredWeight": "0"}, store.Row{CurrentWeight: 20, Ramp: ramp}, nil},
@@ -406,6 +406,59 @@ func TestConformanceRepair(t *testing.T) {
 		}
 		wantRow(t, s, "Desire repairs what it writes", store.Row{ClusterName: cluster, DesiredWeight: 60, CurrentWeight: 20})
 	})
+}
+
+// A weight that nobody has acknowledged is not 0: the attribute is not there, also while a move is, until a weight is acknowledged.
+func TestConformanceUnknown(t *testing.T) {
+	t.Parallel()
+	conform(t, func(t *testing.T, s subject) {
+		t.Helper()
+		if s.fixed() {
+			return
+		}
+		row := store.Row{ClusterName: cluster, DesiredWeight: 50, CurrentWeight: store.Unknown}
+		if err := s.Create(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		wantRow(t, s, "nothing is acknowledged", row)
+		if diff := cmp.Diff(map[string]string{"ClusterName": cluster, "DesiredWeight": "50"}, s.attributes(t)); diff != "" {
+			t.Errorf("created: -want +got:\n%s", diff)
+		}
+		known := row
+		known.CurrentWeight = 0
+		wantError(t, s.Acknowledge(t.Context(), known, known), store.ErrConflict, "CurrentWeight")
+		moves := row
+		moves.Ramp = moving()
+		served := row
+		served.CurrentWeight = 50
+		for _, pair := range [][2]store.Row{{row, moves}, {moves, row}, {row, moves}, {moves, served}} {
+			if err := s.Acknowledge(t.Context(), pair[0], pair[1]); err != nil {
+				t.Fatal(err)
+			}
+			wantRow(t, s, "what is written", pair[1])
+		}
+		wantError(t, s.Acknowledge(t.Context(), row, row), store.ErrConflict, "CurrentWeight")
+	})
+}
+
+func TestMoves(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		row  store.Row
+		want bool
+	}{
+		"Rest":          {store.Row{DesiredWeight: 50}, false},
+		"Moving":        {store.Row{Ramp: store.Ramp{Phase: store.Moving}}, true},
+		"Holding":       {store.Row{Ramp: store.Ramp{Phase: store.Holding}}, true},
+		"Arrived":       {store.Row{Ramp: store.Ramp{Phase: store.Arrived, Weight: 50}}, false},
+		"WentBack":      {store.Row{CurrentWeight: 20, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 20}}, false},
+		"GoesBack":      {store.Row{CurrentWeight: 50, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 20}}, true},
+		"NothingServed": {store.Row{CurrentWeight: store.Unknown, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 20}}, true},
+	} {
+		if got := tc.row.Moves(); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
 }
 
 // A table that has never seen a ramp stays as others know it, and what others keep in it stays.

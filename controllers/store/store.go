@@ -15,39 +15,56 @@ var (
 	ErrInvalid = errors.New("invalid row")
 )
 
-// Row is what a store holds of one cluster.
+// Unknown is the CurrentWeight of a row that has none: nobody has acknowledged a weight, as in a row that people or a controller have just made. It is not 0,
+// which would be a cluster that is drained.
+const Unknown = -1
+
+// Row is what a store holds of one cluster. A row at rest has no Ramp, or one that has ended: then CurrentWeight is what is published.
 type Row struct {
 	// ClusterName is the key.
-	ClusterName string
+	ClusterName string `json:"clusterName"`
 	// DesiredWeight is the share of all traffic, in per cent, that people want the cluster to have: never negative. More than 100 counts as 100.
-	DesiredWeight int
-	// CurrentWeight is the weight that is served: the controller's acknowledgement.
-	CurrentWeight int
+	DesiredWeight int `json:"desiredWeight"`
+	// CurrentWeight is the weight that is served: the controller's acknowledgement, or Unknown. While the row Moves, another is published already.
+	CurrentWeight int `json:"currentWeight"`
 	// HealthCheckID is a Route 53 health check for the cluster's records; empty is none.
-	HealthCheckID string
-	// Ramp is where a gradual move is. Its zero value is that of a row that has never seen one.
-	Ramp Ramp
+	HealthCheckID string `json:"healthCheckID,omitempty"`
+	// Ramp is where a move is. Its zero value is that of a row that has never seen one.
+	Ramp Ramp `json:"ramp,omitzero"`
 }
 
-// Ramp is the state of a gradual move, which the next controller goes on from.
+// Moves tells whether a weight may be published that is not CurrentWeight. DesiredWeight that equals CurrentWeight is then no sign that it is served: it may
+// have been another a moment ago.
+func (r Row) Moves() bool {
+	switch r.Ramp.Phase {
+	case Moving, Holding:
+		return true
+	case RolledBack: // it goes back
+		return r.Ramp.Weight != r.CurrentWeight
+	case Arrived:
+	}
+	return false
+}
+
+// Ramp is the state of a move, which the next controller goes on from. A move at once is one of a single step; its Ramp goes when it is served.
 type Ramp struct {
 	// Phase is where the move is; empty before the first one.
-	Phase Phase
+	Phase Phase `json:"phase"`
 	// From is the weight that the move came from, and goes back to when it fails.
-	From int
+	From int `json:"from"`
 	// To is the DesiredWeight that the move is about.
-	To int
+	To int `json:"to"`
 	// Weight is what is published, or about to be: it is stored before DNS is written.
-	Weight int
+	Weight int `json:"weight"`
 	// Failures is how often in a row a gate has refused the next step.
-	Failures int
+	Failures int `json:"failures"`
 	// Since is when the Phase, the Weight or the Failures last changed.
-	Since time.Time
+	Since time.Time `json:"since"`
 	// Message says, for people, what is waited for or why the move failed.
-	Message string
+	Message string `json:"message,omitempty"`
 }
 
-// Phase is where a gradual move is.
+// Phase is where a move is.
 type Phase string
 
 // The phases of a move.

@@ -35,6 +35,7 @@ type Controller struct {
 	served    *served
 	events    *announcer
 	metrics   *metrics
+	filling   *filling
 	log       *zap.SugaredLogger
 
 	changed chan struct{} // has room for one: something that steer looks at may have changed
@@ -47,7 +48,7 @@ type Controller struct {
 type seenRow struct {
 	sync.Mutex // guards the following
 
-	row store.Row
+	row *store.Row // nil before it was read
 	err string
 }
 
@@ -113,30 +114,58 @@ func (c *Controller) canaryOf(ctx context.Context, name types.NamespacedName) st
 	return ""
 }
 
-// readyHosts counts the hosts that somebody serves, for a gate.
+// readyHosts counts the hosts that somebody serves, for a gate: each once, and none for an Ingress that is not published for itself.
 func (c *Controller) readyHosts(ctx context.Context) (ready, all int, err error) {
 	names, err := c.ingresses(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
+	prepared, err := c.prepared(ctx, names)
+	if err != nil {
+		return 0, 0, err
+	}
+	served := map[string]bool{}
 	for _, name := range names {
 		ingress, err := c.source.Ingress(ctx, name)
-		if err != nil {
-			continue // it has just gone
+		if err != nil || dns.Generated(ingress) || prepared[name] {
+			continue // also when it has just gone
 		}
 		hosts, _ := dns.HostsOf(ingress, "") // events say which is no name
 		for _, host := range hosts {
-			served, err := c.source.ready(ctx, ingress, host)
+			now, err := c.source.ready(ctx, ingress, host)
 			if err != nil {
 				return 0, 0, fmt.Errorf("host %q: %w", host, err)
 			}
-			all++
-			if served {
-				ready++
+			served[host] = served[host] || now
+		}
+	}
+	for _, now := range served {
+		if now {
+			ready++
+		}
+	}
+	return ready, len(served), nil
+}
+
+// prepared returns the Ingresses of the canaries in the namespaces of others.
+func (c *Controller) prepared(ctx context.Context, others []types.NamespacedName) (map[types.NamespacedName]bool, error) {
+	prepared, asked := map[types.NamespacedName]bool{}, map[string]bool{}
+	for _, name := range others {
+		if asked[name.Namespace] {
+			continue
+		}
+		asked[name.Namespace] = true
+		canaries, err := c.source.Canaries(ctx, name.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		for i := range canaries {
+			if desired, _, _ := state.Read(&canaries[i]); desired.Mode == state.Split {
+				prepared[types.NamespacedName{Namespace: name.Namespace, Name: desired.CanaryIngress}] = true
 			}
 		}
 	}
-	return ready, all, nil
+	return prepared, nil
 }
 
 // The delays between two tries of an Ingress that failed.

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -59,8 +60,11 @@ func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
 	if err := errors.Join(errs...); err != nil {
 		reason, message = "NotPublished", text(err)
 		if what = message; !errors.Is(err, dns.ErrRefused) && r.Status.Err != nil {
-			what = reason // a fault that passes, whose words, such as the id of a request, are others each time
+			what = passing
 		}
+	}
+	if what != "" {
+		what = string(ingress.UID) + " " + what // one that was made anew has not been told
 	}
 	a.once(r.Ingress, what, func() {
 		about := ingress.DeepCopy() // typed objects from a cache lack what a reference needs
@@ -68,6 +72,29 @@ func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
 		a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Publish", "%s", shorten(message))
 	})
 }
+
+// passing stands for a fault that passes, whose words, such as the id of a request, are others each time.
+const passing = "a fault that passes"
+
+// stuck warns of records that could not be withdrawn, of an Ingress that is gone: nothing is left to tell it on but the controller.
+func (a *announcer) stuck(r dns.Result) {
+	err := errors.Join(r.Err, r.Status.Err)
+	var hosts []string
+	for _, host := range r.Hosts {
+		hosts = append(hosts, host.Host)
+	}
+	what := text(err)
+	if !errors.Is(err, dns.ErrRefused) {
+		what = passing
+	}
+	a.once(r.Ingress, what, func() {
+		a.recorder.Eventf(a.self, nil, corev1.EventTypeWarning, "NotWithdrawn", "Publish", "%s", shorten(fmt.Sprintf(
+			"ingress %s is gone, or not the controller's any more, and its records (%s) still lead here: %s", r.Ingress, strings.Join(hosts, ", "), text(err))))
+	})
+}
+
+// forget says that nothing is wrong with an Ingress that has nothing to publish.
+func (a *announcer) forget(name types.NamespacedName) { a.once(name, "", nil) }
 
 // once calls say if what is to be said is not empty, and not what was said last about the object.
 func (a *announcer) once(about types.NamespacedName, what string, say func()) {

@@ -47,7 +47,7 @@ type onRoute53 struct {
 func newOnRoute53(t *testing.T, origin string) *onRoute53 {
 	t.Helper()
 	objects := append(app("one", "one.example.com"), app("two", "two.example.com")...)
-	r := &onRoute53{rig: newRig(t, nil, objects...), registry: prometheus.NewPedanticRegistry()}
+	r := &onRoute53{rig: newRig(t, []string{"-dns-backend", BackendRoute53}, objects...), registry: prometheus.NewPedanticRegistry()}
 	server, err := route53emulator.New(route53emulator.Options{Clock: r.clock, SyncDelay: syncDelay})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/penstock-dev/penstock/dns"
 )
@@ -25,17 +26,22 @@ func newFilter(annotation, domain string, devMode bool) (filter, error) {
 	f := filter{devMode: devMode}
 	if annotation != "" {
 		key, value, found := strings.Cut(annotation, "=")
-		if !found || key == "" || strings.Contains(value, "=") {
-			return filter{}, fmt.Errorf("flag annotation-filter %q: write key=value, the annotation that an Ingress must have, or leave it empty", annotation)
+		if !found || len(validation.IsQualifiedName(strings.ToLower(key))) > 0 || strings.Contains(value, "=") {
+			return filter{}, fmt.Errorf("flag annotation-filter %q: write key=value without spaces, the annotation that an Ingress must have, or leave it empty", annotation)
 		}
 		f.key, f.value = key, value
 	}
 	if domain != "" {
-		name, err := dns.NormalHost(strings.TrimPrefix(domain, "."))
-		if err != nil {
-			return filter{}, fmt.Errorf("flag binding-domain: %w", err)
+		name := strings.TrimPrefix(domain, ".")
+		if below, wildcard := strings.CutPrefix(name, "*."); wildcard {
+			return filter{}, fmt.Errorf("flag binding-domain %q: write %s, which is for all hosts in it", domain, below)
 		}
-		f.domain = name
+		const in = "any." // a domain may be a single label, and a host may not
+		host, err := dns.NormalHost(in + name)
+		if err != nil {
+			return filter{}, fmt.Errorf("flag binding-domain %q: write a domain such as example.com, or leave it empty", domain)
+		}
+		f.domain = strings.TrimPrefix(host, in)
 	}
 	return f, nil
 }

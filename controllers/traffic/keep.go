@@ -23,7 +23,7 @@ func keep(object any) (any, error) {
 			return nil, err
 		}
 	}
-	return cache.TransformStripManagedFields()(object) //nolint:wrapcheck // there is none
+	return cache.TransformStripManagedFields()(object)
 }
 
 // oneReady tells whether anybody is ready, since there are as many addresses as Pods.

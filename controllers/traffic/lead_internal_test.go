@@ -162,6 +162,20 @@ func TestMetricsOfAStandby(t *testing.T) {
 	}
 }
 
+// While the store is away a leader that has just started knows no weight, which is not 0.
+func TestStatusBeforeTheRowWasRead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.row.readErr = errors.New("away")
+	r.leads.Store(true)
+	r.run(time.Minute)
+	answer := httptest.NewRecorder()
+	r.handleStatus(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+	if text := answer.Body.String(); strings.Contains(text, `"row"`) || !strings.Contains(text, `"storeError":"`) {
+		t.Errorf("status %s", text)
+	}
+}
+
 // The status tells what is known of each host, and a replica that does not lead says so.
 func TestStatus(t *testing.T) {
 	t.Parallel()
@@ -185,8 +199,8 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("the leader answers %d %s (%v)", code, text, err)
 	}
 	weight := "40"
-	row := store.Row{ClusterName: cluster, DesiredWeight: 40, CurrentWeight: 100}
-	if got.Cluster != cluster || got.Row != row || got.Weight == nil || *got.Weight != weight || got.Pending != 1 || got.StoreError != "" {
+	row := r.row.now()
+	if got.Cluster != cluster || got.Row == nil || *got.Row != row || row.DesiredWeight != 40 || row.CurrentWeight != 100 || row.Ramp.Weight != 40 || got.Weight == nil || *got.Weight != weight || got.Pending != 1 || got.StoreError != "" {
 		t.Errorf("status %+v", got)
 	}
 	if len(got.Hosts) != 2 || got.Hosts[0].Host != "one.example.com" || got.Hosts[1].Host != "two.example.com" {
@@ -199,7 +213,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("host %+v", h)
 	}
 	r.run(time.Minute)
-	if _, text := ask(); !strings.Contains(text, `"inSyncSince"`) || !strings.Contains(text, `"pending":0`) || !strings.Contains(text, `"CurrentWeight":40`) {
+	if _, text := ask(); !strings.Contains(text, `"inSyncSince"`) || !strings.Contains(text, `"pending":0`) || !strings.Contains(text, `"currentWeight":40`) {
 		t.Errorf("after a minute the status is %s", text)
 	}
 	r.row.readErr = errors.New("the table is away")

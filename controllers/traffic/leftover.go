@@ -51,13 +51,21 @@ func (s *source) isTheirs(ctx context.Context, name types.NamespacedName) bool {
 const keptReason = "the flags leave the Ingress out, and another publisher of the cluster may have written its records, so they stay: " +
 	"where there is none, the flag sole-publisher withdraws them"
 
-// lookAroundEvery is how often the records of a cluster are listed.
-const lookAroundEvery = time.Hour
+const (
+	// lookAroundEvery is how often the records of a cluster are listed.
+	lookAroundEvery = time.Hour
+	// resyncEvery is that of the backend route53. Nothing tells the controller what somebody changes there, as the watches do of DNSEndpoints, so everything
+	// is compared each time. That costs 14 to 24 calls for 2,000 hosts.
+	resyncEvery = 5 * time.Minute
+)
 
 // lookAroundAlways looks around until ctx ends.
 func (c *Controller) lookAroundAlways(ctx context.Context) {
 	for {
 		after := lookAroundEvery
+		if c.opts.Backend == BackendRoute53 {
+			after = resyncEvery
+		}
 		if err := c.lookAround(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warnw("records of ingresses that do not exist any more are not known", "error", err)
 			after = c.opts.PollInterval
@@ -73,7 +81,7 @@ func (c *Controller) lookAroundAlways(ctx context.Context) {
 }
 
 // lookAround queues Ingresses that have records and went while nobody led, so that these are withdrawn, and tells which records stay although the flags
-// leave their Ingress out. The watches bring those that are the controller's.
+// leave their Ingress out. The watches bring those that are the controller's; with route53 they are queued too.
 func (c *Controller) lookAround(ctx context.Context) error {
 	names, err := c.owner.Ingresses(ctx, c.opts.ClusterName)
 	if err != nil {
@@ -84,6 +92,15 @@ func (c *Controller) lookAround(ctx context.Context) error {
 		if c.isTheirs(ctx, name) {
 			kept = append(kept, fmt.Sprintf("%s (%s)", name, strings.Join(c.source.hosts(ctx, name), ", ")))
 		} else if _, err := c.source.Ingress(ctx, name); apierrors.IsNotFound(err) {
+			c.queue.Add(name)
+		}
+	}
+	if c.opts.Backend == BackendRoute53 {
+		mine, err := c.ingresses(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range mine {
 			c.queue.Add(name)
 		}
 	}

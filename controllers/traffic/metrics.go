@@ -47,9 +47,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		desired:      gauge("cluster_traffic_controller_ingress_weight_desired", "Weight that the store wants the cluster to have, in per cent."),
-		current:      gauge("cluster_traffic_controller_ingress_weight_current", "Weight that is served, in per cent."),
+		current:      gauge("cluster_traffic_controller_ingress_weight_current", "Weight that is served, in per cent; -1 while that is not known, in a row that has none yet."),
 		pending:      gauge("penstock_traffic_pending_ingresses", "Ingresses that are not known to be served with the cluster's weight."),
-		refused:      gauge("penstock_traffic_refused_hosts", "Hosts that cannot be published; events on their Ingresses say why."),
+		refused:      gauge("penstock_traffic_refused_hosts", "Hosts that are not published as they should be, or cannot be withdrawn; events say why."),
 		rampWeight:   gauge("penstock_traffic_ramp_weight", "Weight that a gradual move has published, or is about to, in per cent."),
 		rampFailures: gauge("penstock_traffic_ramp_failures", "Refusals of gates in a row."),
 		phase: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -82,7 +82,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// weights shows a row. Without ramps, what a former one has left in it means nothing.
+// weights shows a row. Without ramps, what its Ramp says is no gradual move.
 func (m *metrics) weights(row store.Row, ramps bool) {
 	m.desired.Set(float64(row.DesiredWeight))
 	m.current.Set(float64(row.CurrentWeight))

@@ -113,7 +113,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.BoolVar(&o.LeaderElection, "enable-leader-election", false, "let one of several replicas lead, which alone writes")
 	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the Lease; empty is the Pod's")
 
-	flags.StringVar(&o.Backend, "dns-backend", BackendExternalDNS, "how records are written: `externaldns` (DNSEndpoint objects) or route53 (the API)")
+	flags.StringVar(&o.Backend, "dns-backend", BackendExternalDNS, "how records are written: `externaldns` (DNSEndpoint objects) or route53 (the API, where everything is compared every 5 minutes)")
 	flags.Func("dns-resolvers", "externaldns: name `servers` (address:port, separated by commas) that are asked whether a change is in sync; empty is the zone's own",
 		listOf(&o.Resolvers))
 	flags.DurationVar(&o.AssumeSyncAfter, "assume-sync-after", 0, "externaldns, where DNS cannot be asked: the `time` after which a change is assumed to be in sync, which never acknowledges it")
@@ -251,13 +251,27 @@ func (o *Options) checkRamp(wrong func(flag string, value any, remedy string)) {
 	if o.Ramp.Step > 0 && o.Store == StoreFake {
 		wrong("ramp-step", o.Ramp.Step, "a gradual move must be stored to outlast a restart: use backend-type configmap or dynamoDB, or move at once with 0")
 	}
+	if o.Ramp.Step > 0 && o.AssumeSyncAfter != 0 {
+		wrong("ramp-step", o.Ramp.Step, "a step waits until DNS answers with the one before, which is not asked with assume-sync-after: remove that, or move at once with 0")
+	}
 	gated := o.RampQuery != "" || o.RampHealthCheck || o.RampReady > 0
 	if gated && o.Ramp.Step == 0 {
 		wrong("ramp-step", o.Ramp.Step, "gates are asked between steps: write a step, or remove the gates")
 	}
+	if _, err := o.query(); err != nil {
+		wrong("ramp-query", o.RampQuery, err.Error())
+	}
 	if o.RampQuery == "" && (o.RampQueryMin != nil || o.RampQueryMax != nil) {
 		wrong("ramp-query", o.RampQuery, "ramp-query-min and ramp-query-max are about a query: write one")
 	}
+}
+
+// query returns the gate that asks Prometheus, nil without one.
+func (o *Options) query() (ramp.Gate, error) {
+	if o.RampQuery == "" {
+		return nil, nil //nolint:nilnil // gates are optional
+	}
+	return ramp.NewQuery(ramp.QueryOptions{Address: o.PrometheusURL, Query: o.RampQuery, Min: o.RampQueryMin, Max: o.RampQueryMax})
 }
 
 // route53 returns the options of the backend with that name.

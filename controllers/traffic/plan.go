@@ -101,7 +101,7 @@ func nextWeight(row store.Row, o Options, now time.Time) (next store.Row, notes 
 	}
 	seen := ramp.Seen{Now: now}
 	due, _ := ramp.Due(row, o.Ramp, seen)
-	next, _ = ramp.Next(row, o.Ramp, seen)
+	next, _ = ramp.Next(ramp.Begin(row, o.Ramp, now), o.Ramp, seen)
 	target, desired := ramp.Target(next, o.Ramp), min(row.DesiredWeight, 100)
 	switch {
 	case target == desired:

@@ -91,8 +91,7 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 	case !known:
 		p.Notes = append(p.Notes, fmt.Sprintf("the store has no row for cluster %s: the controller would make one with the flag initial-weight, %d", opts.ClusterName, row.DesiredWeight))
 	}
-	known = known && opts.Store != StoreFake // what a flag says now tells nothing of what is served
-	if known {
+	if known = known && opts.Store != StoreFake; known { // what a flag says now tells nothing of what is served
 		p.Row = &row
 	}
 	next, notes := nextWeight(row, opts, opts.clock.Now())
@@ -117,7 +116,7 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 	}
 	run := &rehearsal{
 		opts: opts, world: world, answers: map[types.NamespacedName]string{},
-		about: outlook{opts: opts, was: was, will: will, served: known},
+		about: outlook{opts: opts, was: was, will: will, served: known && row.CurrentWeight != store.Unknown},
 		seen:  &recorder{before: map[types.NamespacedName][]dns.Record{}, after: map[types.NamespacedName][]dns.Record{}},
 	}
 	run.source = &source{caches: world, filter: opts.filter, sole: opts.SolePublisher, answer: run.answer}
@@ -153,7 +152,7 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 func rowOf(ctx context.Context, from rowReader, opts Options) (row store.Row, known bool, err error) {
 	row, err = from.Read(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Row{ClusterName: opts.ClusterName, DesiredWeight: opts.InitialWeight}, false, nil
+		return store.Row{ClusterName: opts.ClusterName, DesiredWeight: opts.InitialWeight, CurrentWeight: store.Unknown}, false, nil
 	}
 	if err != nil {
 		return store.Row{}, false, fmt.Errorf("read the row of cluster %s: %w", opts.ClusterName, err)

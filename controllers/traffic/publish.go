@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -61,7 +62,7 @@ func (c *Controller) requeue(name types.NamespacedName, again map[types.Namespac
 func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) map[types.NamespacedName]time.Duration {
 	again := map[types.NamespacedName]time.Duration{}
 	generation, known := c.weight.now()
-	proof := c.weight.wanted()
+	proof, drain := c.weight.wanted(), c.weight.isZero()
 	if !known {
 		for _, name := range batch {
 			again[name] = lookAgain
@@ -83,10 +84,14 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		ingress, err := c.source.Ingress(ctx, r.Ingress)
 		switch {
 		case err == nil:
-			c.served.note(generation, r, proof)
+			c.served.note(generation, r, proof, drain)
 			c.events.ingress(ingress, r)
-		case r.Err == nil && r.Status.Err == nil: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
-			c.served.forget(r.Ingress)
+		case !apierrors.IsNotFound(err):
+			c.served.note(generation, r, proof, drain)
+		case r.Err != nil || r.Status.Err != nil:
+			c.events.stuck(c.served.stuck(generation, r))
+		default: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
+			c.forget(r.Ingress)
 		}
 		switch {
 		case c.weight.generationIsNot(generation): // it may have been published with the weight before
@@ -95,15 +100,23 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 			again[r.Ingress] = retry
 		case !r.Status.InSync:
 			again[r.Ingress] = lookAgain
+		case r.AnswerErr != nil:
+			again[r.Ingress] = retry
 		case r.EffectiveAt.After(now):
 			again[r.Ingress] = r.EffectiveAt.Sub(now)
 		}
 	}
 	for name := range theirs { // others publish them
-		c.served.forget(name)
+		c.forget(name)
 	}
 	c.kick()
 	return again
+}
+
+// forget says that an Ingress has nothing to publish.
+func (c *Controller) forget(name types.NamespacedName) {
+	c.served.forget(name, c.opts.clock.Now())
+	c.events.forget(name)
 }
 
 // isRefused tells whether nothing but a change of somebody else can help an Ingress.

@@ -46,7 +46,8 @@ type row struct {
 	row          *store.Row
 	readErr      error
 	writeErr     error
-	acknowledged []store.Row
+	acknowledged []store.Row // after each change of CurrentWeight
+	writes       int         // of CurrentWeight, the Ramp, or both
 }
 
 var _ store.Store = (*row)(nil)
@@ -82,7 +83,10 @@ func (s *row) Acknowledge(_ context.Context, read, r store.Row) error {
 		return store.ErrConflict
 	}
 	s.row.CurrentWeight, s.row.Ramp = r.CurrentWeight, r.Ramp
-	s.acknowledged = append(s.acknowledged, *s.row)
+	s.writes++
+	if r.CurrentWeight != read.CurrentWeight {
+		s.acknowledged = append(s.acknowledged, *s.row)
+	}
 	return nil
 }
 
@@ -91,6 +95,13 @@ func (s *row) Desire(_ context.Context, weight int) error {
 	defer s.mu.Unlock()
 	s.row.DesiredWeight = weight
 	return nil
+}
+
+// remove is what somebody else does.
+func (s *row) remove() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.row = nil
 }
 
 func (s *row) now() store.Row {
@@ -175,17 +186,14 @@ func (r *rig) restart(flags ...string) {
 	}
 	r.Controller = &Controller{
 		opts: opts, store: r.row, weight: &weight{}, served: newServed(), metrics: m, log: zaptest.NewLogger(r.t).Sugar(), queue: newQueue(),
-		events: newAnnouncer(r.notes, types.NamespacedName{}), changed: make(chan struct{}, 1),
+		events: newAnnouncer(r.notes, types.NamespacedName{}), changed: make(chan struct{}, 1), filling: &filling{},
 		source: &source{caches: r.kube, filter: opts.filter, sole: opts.SolePublisher, answer: func(context.Context, *corev1.ConfigMap, string) error { return nil }},
 	}
 	r.t.Cleanup(r.queue.ShutDown)
 	if r.gates, err = newGates(r.t.Context(), r.Controller); err != nil {
 		r.t.Fatal(err)
 	}
-	r.publisher, err = dns.NewPublisher(cluster, r.source, dated{r.dns, r.jumped}, r.weight, nil, dns.PublisherOptions{
-		HealthCheck: r.weight.healthCheck, HostTTL: opts.HostTTL, Ready: r.source.ready, Prove: r.weight.wanted, Clock: r.jumped, AnnotationPrefix: opts.AnnotationPrefix,
-	})
-	if err != nil {
+	if r.publisher, err = newPublisher(r.Controller, dated{r.dns, r.jumped}, nil); err != nil {
 		r.t.Fatal(err)
 	}
 	r.due, r.steer = map[types.NamespacedName]time.Time{}, time.Time{}

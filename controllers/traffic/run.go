@@ -12,6 +12,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	sdkroute53 "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/go-logr/zapr"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -54,7 +55,8 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 	if err := reach(ctx, config); err != nil {
 		return err
 	}
-	m, err := newManager(config, opts, log)
+	filling := &filling{}
+	m, err := newManager(config, opts, filling, log)
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 			return err
 		}
 	}
-	c, err := newController(ctx, m, kube, opts, pod, log)
+	c, err := newController(ctx, m, kube, opts, filling, pod, log)
 	if err != nil {
 		return err
 	}
@@ -77,7 +79,7 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 	if err := errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
-	log.Infow("starting", "cluster", opts.ClusterName, "store", opts.Store, "dns_backend", opts.Backend)
+	log.Infow("starting", "version", Version(), "cluster", opts.ClusterName, "store", opts.Store, "dns_backend", opts.Backend)
 	if err := m.Start(ctx); err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
@@ -111,20 +113,16 @@ func podNamespace() string {
 // shutdownTimeout is how long a controller that is told to end may take for what it has begun.
 const shutdownTimeout = 20 * time.Second
 
-func newManager(config *rest.Config, opts Options, log *zap.SugaredLogger) (manager.Manager, error) {
-	canaries, err := labels.NewRequirement(state.Label, selection.Exists, nil)
+func newManager(config *rest.Config, opts Options, filling *filling, log *zap.SugaredLogger) (manager.Manager, error) {
+	caches, err := cacheOptions(filling)
 	if err != nil {
-		return nil, fmt.Errorf("label %s: %w", state.Label, err)
+		return nil, err
 	}
 	timeout := shutdownTimeout
 	m, err := manager.New(config, manager.Options{
-		Scheme: clientgoscheme.Scheme,
-		Logger: zapr.NewLogger(log.Desugar()),
-		Cache: cache.Options{
-			ReaderFailOnMissingInformer: true,
-			DefaultTransform:            keep,
-			ByObject:                    map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Label: labels.NewSelector().Add(*canaries)}},
-		},
+		Scheme:                        clientgoscheme.Scheme,
+		Logger:                        zapr.NewLogger(log.Desugar()),
+		Cache:                         caches,
 		Metrics:                       metricsserver.Options{BindAddress: opts.MetricsAddr},
 		HealthProbeBindAddress:        opts.HealthAddr,
 		LeaderElection:                opts.LeaderElection,
@@ -139,6 +137,20 @@ func newManager(config *rest.Config, opts Options, log *zap.SugaredLogger) (mana
 	return m, nil
 }
 
+// cacheOptions are those of the manager's caches, which hold what the controller looks at and no more.
+func cacheOptions(filling *filling) (cache.Options, error) {
+	canaries, err := labels.NewRequirement(state.Label, selection.Exists, nil)
+	if err != nil {
+		return cache.Options{}, fmt.Errorf("label %s: %w", state.Label, err)
+	}
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            keep,
+		DefaultWatchErrorHandler:    filling.watchFailed,
+		ByObject:                    map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Label: labels.NewSelector().Add(*canaries)}},
+	}, nil
+}
+
 func leaseNamespace(opts Options) string {
 	if opts.LeaderElectionNamespace != "" {
 		return opts.LeaderElectionNamespace
@@ -147,7 +159,9 @@ func leaseNamespace(opts Options) string {
 }
 
 // newController makes the controller on a manager's caches.
-func newController(ctx context.Context, m manager.Manager, kube kubernetes.Interface, opts Options, pod types.NamespacedName, log *zap.SugaredLogger) (*leader, error) {
+func newController(
+	ctx context.Context, m manager.Manager, kube kubernetes.Interface, opts Options, filling *filling, pod types.NamespacedName, log *zap.SugaredLogger,
+) (*leader, error) {
 	metrics, err := newMetrics(crmetrics.Registry)
 	if err != nil {
 		return nil, err
@@ -157,7 +171,7 @@ func newController(ctx context.Context, m manager.Manager, kube kubernetes.Inter
 		return nil, err
 	}
 	c := &Controller{
-		opts: opts, store: weights, weight: &weight{}, served: newServed(), metrics: metrics, log: log,
+		opts: opts, store: weights, weight: &weight{}, served: newServed(), metrics: metrics, log: log, filling: filling,
 		source:  &source{caches: m.GetCache(), filter: opts.filter, sole: opts.SolePublisher, answer: dns.NewKubeSource(kube, opts.clock).Answer},
 		queue:   newQueue(),
 		events:  newAnnouncer(m.GetEventRecorder("penstock"), pod),
@@ -170,12 +184,8 @@ func newController(ctx context.Context, m manager.Manager, kube kubernetes.Inter
 	if err != nil {
 		return nil, err
 	}
-	c.publisher, err = dns.NewPublisher(opts.ClusterName, c.source, backend, c.weight, log, dns.PublisherOptions{
-		AnnotationPrefix: opts.AnnotationPrefix, HealthCheck: c.weight.healthCheck, HostTTL: opts.HostTTL, InnerTTL: opts.InnerTTL,
-		Ready: c.source.ready, Prove: c.weight.wanted, CallTimeout: publishTimeout, Clock: opts.clock, Registerer: crmetrics.Registry,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cluster publisher: %w", err)
+	if c.publisher, err = newPublisher(c, backend, crmetrics.Registry); err != nil {
+		return nil, err
 	}
 	var remembers bool
 	if c.owner, remembers = backend.(owner); !remembers {
@@ -185,6 +195,18 @@ func newController(ctx context.Context, m manager.Manager, kube kubernetes.Inter
 		return nil, err
 	}
 	return &leader{c, m.GetCache()}, nil
+}
+
+// newPublisher returns what writes the controller's weight to a backend.
+func newPublisher(c *Controller, backend dns.Backend, registerer prometheus.Registerer) (*dns.Publisher, error) {
+	publisher, err := dns.NewPublisher(c.opts.ClusterName, c.source, backend, c.weight, c.log, dns.PublisherOptions{
+		AnnotationPrefix: c.opts.AnnotationPrefix, HealthCheck: c.weight.healthCheck, HostTTL: c.opts.HostTTL, InnerTTL: c.opts.InnerTTL,
+		Ready: c.source.ready, Prove: c.weight.wanted, CallTimeout: publishTimeout, Clock: c.opts.clock, Registerer: registerer,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster publisher: %w", err)
+	}
+	return publisher, nil
 }
 
 // publishTimeout bounds one call of the publisher, for a whole batch.
@@ -198,12 +220,24 @@ type leader struct {
 }
 
 // Start implements manager.Runnable.
-func (l *leader) Start(ctx context.Context) error {
-	if err := l.watch(ctx, l.caches); err != nil {
-		l.queue.ShutDown()
-		return err
+func (l *leader) Start(leading context.Context) error {
+	ctx, end := context.WithCancel(leading)
+	defer end()
+	giveUp := time.AfterFunc(fillTimeout, end)
+	l.filling.begin(func(why string) { l.events.controller("CachesNotFilled", why) })
+	err := l.watch(ctx, asked{l.caches, l.filling})
+	l.filling.end()
+	inTime := giveUp.Stop()
+	switch {
+	case leading.Err() != nil: // it is told to end
+		err = nil
+	case !inTime:
+		err = l.filling.notFilled()
+	case err == nil:
+		return l.lead(ctx)
 	}
-	return l.lead(ctx)
+	l.queue.ShutDown()
+	return err
 }
 
 func index(ctx context.Context, indexer client.FieldIndexer) error {
@@ -239,11 +273,9 @@ func newStore(kube kubernetes.Interface, opts Options, namespace string) (store.
 
 func newGates(ctx context.Context, c *Controller) (ramp.Gates, error) {
 	var gates ramp.Gates
-	if c.opts.RampQuery != "" {
-		query, err := ramp.NewQuery(ramp.QueryOptions{Address: c.opts.PrometheusURL, Query: c.opts.RampQuery, Min: c.opts.RampQueryMin, Max: c.opts.RampQueryMax})
-		if err != nil {
-			return nil, fmt.Errorf("flag ramp-query: %w", err)
-		}
+	if query, err := c.opts.query(); err != nil {
+		return nil, fmt.Errorf("flag ramp-query: %w", err)
+	} else if query != nil {
 		gates = append(gates, query)
 	}
 	if c.opts.RampHealthCheck {

@@ -1,6 +1,8 @@
 package traffic
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,14 +15,17 @@ import (
 type served struct {
 	mu        sync.Mutex // guards the following
 	ingresses map[types.NamespacedName]serving
+	swept     time.Time
 }
 
 // serving is how far one Ingress is.
 type serving struct {
 	generation int64 // of the weight that it was last published with
 	result     dns.Result
-	done       bool // in sync, or refused, which nobody waits for
-	refused    int  // hosts
+	done       bool      // in sync, or refused, which nobody waits for
+	refused    int       // hosts
+	gone       bool      // the Ingress, though DNS may still answer with its records
+	since      time.Time // of gone, where its records are withdrawn
 	// served is the last generation that it is known to be served with, or began with; effectiveAt is when that was effective. What else changes of an
 	// Ingress is of no concern to the cluster's weight.
 	served      int64
@@ -41,9 +46,12 @@ func (s *served) expect(names []types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range names {
-		if _, known := s.ingresses[name]; !known {
-			s.ingresses[name] = serving{generation: -1, served: -1}
+		state, known := s.ingresses[name]
+		if !known {
+			state = serving{generation: -1, served: -1}
 		}
+		state.gone = false
+		s.ingresses[name] = state
 	}
 }
 
@@ -55,16 +63,46 @@ func (s *served) knows(name types.NamespacedName) bool {
 	return found && state.generation >= 0
 }
 
-// forget says that an Ingress has nothing to publish.
-func (s *served) forget(name types.NamespacedName) {
+// remembered is how long a name is kept after its records were withdrawn: long enough for DNS to forget them.
+const remembered = time.Hour
+
+// forget says that an Ingress has nothing to publish. What it was served with is remembered for a while: an Ingress that is made again soon is not a new one,
+// because DNS still answers with what was published for the first.
+func (s *served) forget(name types.NamespacedName, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.ingresses, name)
+	state, known := s.ingresses[name]
+	if !known || state.gone && !state.since.IsZero() {
+		return
+	}
+	s.ingresses[name] = serving{generation: -1, served: state.served, gone: true, since: now}
+	if now.Sub(s.swept) < remembered {
+		return
+	}
+	s.swept = now
+	maps.DeleteFunc(s.ingresses, func(_ types.NamespacedName, state serving) bool {
+		return state.gone && !state.since.IsZero() && now.Sub(state.since) > remembered
+	})
+}
+
+// stuck keeps what became of an Ingress that is gone and whose records could not be withdrawn. It serves nobody any more, so no weight waits for it. What
+// the result does not know of its hosts, because they could not be read, is added.
+func (s *served) stuck(generation int64, r dns.Result) dns.Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.ingresses[r.Ingress]
+	if len(r.Hosts) == 0 {
+		r.Hosts = state.result.Hosts
+	}
+	state.generation, state.result, state.gone, state.refused = generation, r, true, max(len(r.Hosts), 1)
+	s.ingresses[r.Ingress] = state
+	return r
 }
 
 // note keeps what became of an Ingress that was published with a generation of the weight, or a later one. Where nobody waits for evidence, because the
-// weight is acknowledged, what a backend takes for in sync counts.
-func (s *served) note(generation int64, r dns.Result, proof bool) {
+// weight is acknowledged, what a backend takes for in sync counts. Nobody waits for what is refused, but with drain, which says that the weight is 0: it must
+// not be taken for served while a host has more.
+func (s *served) note(generation int64, r dns.Result, proof, drain bool) {
 	done := r.InSync() || !proof && r.Err == nil && r.Status.Err == nil && r.Status.InSync
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,12 +113,13 @@ func (s *served) note(generation int64, r dns.Result, proof bool) {
 	at := r.EffectiveAt
 	state := serving{generation: generation, result: r, done: done}
 	for _, host := range r.Hosts {
-		if host.Err != nil {
+		if host.Err != nil || host.Kept {
 			state.refused++
 		}
 	}
 	if r.Err == nil && isRefused(r) {
-		state.done, state.refused, at = true, max(len(r.Hosts), 1), time.Time{}
+		traffic := slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
+		state.done, state.refused, at = !drain || !traffic, max(len(r.Hosts), 1), time.Time{}
 	}
 	switch {
 	case !known: // it has never been served with another weight
@@ -100,6 +139,9 @@ func (s *served) of(generation int64) progress {
 	var p progress
 	for _, state := range s.ingresses {
 		p.refused += state.refused
+		if state.gone {
+			continue
+		}
 		if state.generation < generation || !state.done {
 			p.pending++
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/dns"
 )
 
 // StatusPath is where the leader tells its Status, on the address of the metrics.
@@ -18,8 +19,8 @@ const StatusPath = "/status"
 // Status is what a controller that leads knows of its cluster.
 type Status struct {
 	Cluster string `json:"cluster"`
-	// Row is what the store held when it was read last.
-	Row store.Row `json:"row"`
+	// Row is what the store held when it was read last; nil before that.
+	Row *store.Row `json:"row,omitempty"`
 	// Weight is what is published, in per cent; nil while it is not known.
 	Weight *string `json:"weight,omitempty"`
 	// StoreError is why the store could not be read or written; empty when it could.
@@ -52,10 +53,16 @@ type HostStatus struct {
 	Reason  string `json:"reason,omitempty"`
 	Warning string `json:"warning,omitempty"`
 	Error   string `json:"error,omitempty"`
+	// Passing is true where Error is a fault that is tried again, so that nobody has to mend anything yet.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // handleStatus serves the Status as JSON. Who does not lead knows none, and says so.
 func (c *Controller) handleStatus(w http.ResponseWriter, r *http.Request) {
+	if c.filling.waits() {
+		http.Error(w, "this replica leads, and its caches are not filled yet"+prefixed(": ", text(c.filling.why())), http.StatusServiceUnavailable)
+		return
+	}
 	if !c.leads.Load() {
 		http.Error(w, "this replica does not lead: ask the one that holds the lease "+LeaseID, http.StatusServiceUnavailable)
 		return
@@ -78,16 +85,25 @@ func (c *Controller) status(r *http.Request) Status {
 	status.Pending = c.served.of(generation).pending
 	for _, result := range c.served.results() {
 		ingress, err := c.source.Ingress(r.Context(), result.Ingress)
-		if err != nil {
-			continue // it has just gone
+		gone := err != nil
+		if gone && result.Err == nil && result.Status.Err == nil {
+			continue // just now
+		}
+		if len(result.Hosts) == 0 && gone {
+			result.Hosts = []dns.HostResult{{Weight: -1}} // of which nobody knows the host
 		}
 		canary := c.canaryOf(r.Context(), result.Ingress)
+		fault := errors.Join(result.Status.Err, result.Err)
 		for _, h := range result.Hosts {
-			ready, err := c.source.ready(r.Context(), ingress, h.Host)
+			ready := false
+			if !gone {
+				ready, err = c.source.ready(r.Context(), ingress, h.Host)
+			}
 			status.Hosts = append(status.Hosts, HostStatus{
 				Host: h.Host, Namespace: result.Ingress.Namespace, Ingress: result.Ingress.Name, Published: h.Weight, AtCanary: h.Canary, Canary: canary,
 				Ready: ready && err == nil, InSyncSince: known(result.Status.InSyncSince), Assumed: result.Status.Assumed, EffectiveAt: known(result.EffectiveAt),
-				Reason: result.Status.Reason, Warning: joined(h.Warning, result.Status.Warning), Error: text(errors.Join(h.Err, result.Status.Err, result.Err)),
+				Reason: result.Status.Reason, Warning: joined(h.Warning, result.Status.Warning, text(result.AnswerErr)), Error: text(errors.Join(h.Err, fault)),
+				Passing: h.Err == nil && fault != nil && !errors.Is(fault, dns.ErrRefused),
 			})
 		}
 	}
@@ -109,6 +125,13 @@ func text(err error) string {
 		return ""
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
+
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return prefix + text
 }
 
 func joined(texts ...string) string {

@@ -20,16 +20,19 @@ import (
 const rounds = 5
 
 // steer reads the store, publishes the weight that follows from it, and acknowledges it when it is served. It returns when to look again at the latest.
-// A store that cannot be read or written leaves the weight as it is.
+// A store that cannot be read leaves the weight as it is.
 func (c *Controller) steer(ctx context.Context) (after time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.steerTimeout())
+	round, cancel := context.WithTimeout(ctx, c.opts.steerTimeout())
 	defer cancel()
 	var err error
 	var gates answer
 	for range rounds {
-		if after, err = c.steerOnce(ctx, &gates); !errors.Is(err, store.ErrConflict) {
+		if after, err = c.steerOnce(round, &gates); !errors.Is(err, store.ErrConflict) {
 			break
 		}
+	}
+	if ctx.Err() != nil {
+		return 0 // the controller ends, which is no failure of the store
 	}
 	c.storeFailed(err)
 	if err != nil {
@@ -78,6 +81,13 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 	} else {
 		c.events.controller("WeightAbove100", "")
 	}
+	begun := ramp.Begin(row, c.opts.Ramp, c.opts.clock.Now())
+	switch row, err = c.stored(ctx, row, begun); {
+	case errors.Is(err, store.ErrConflict):
+		return 0, err
+	case err != nil: // a cluster is drained all the same, and acknowledged when its row can be written
+		return 0, errors.Join(err, c.apply(ctx, begun))
+	}
 	if err := c.apply(ctx, row); err != nil {
 		return 0, err
 	}
@@ -91,29 +101,62 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 		seen.Gates = gates.err
 	}
 	next, after := ramp.Next(row, c.opts.Ramp, seen)
-	if next != row {
-		if err := c.store.Acknowledge(ctx, row, next); err != nil {
-			return 0, fmt.Errorf("acknowledge weight %d of cluster %s: %w", next.CurrentWeight, c.opts.ClusterName, err)
-		}
-		c.tell(row, next)
+	if next, err = c.stored(ctx, row, next); err != nil {
+		return 0, err
 	}
 	return after, c.apply(ctx, next)
+}
+
+// stored stores what follows from a row, if that is something else, and returns it.
+func (c *Controller) stored(ctx context.Context, row, next store.Row) (store.Row, error) {
+	if next == row {
+		return row, nil
+	}
+	if err := c.store.Acknowledge(ctx, row, next); err != nil {
+		return store.Row{}, fmt.Errorf("write CurrentWeight and the move of cluster %s: %w", c.opts.ClusterName, err)
+	}
+	c.tell(row, next)
+	return next, nil
 }
 
 // read returns the row, which it makes if there is none.
 func (c *Controller) read(ctx context.Context) (store.Row, error) {
 	row, err := c.store.Read(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		row = store.Row{ClusterName: c.opts.ClusterName, DesiredWeight: c.opts.InitialWeight}
-		if err := c.store.Create(ctx, row); err != nil {
-			return store.Row{}, fmt.Errorf("create the row of cluster %s: %w", c.opts.ClusterName, err)
-		}
-		c.log.Infow("row created", "cluster", c.opts.ClusterName, "desired_weight", c.opts.InitialWeight)
-		row, err = c.store.Read(ctx)
+		return c.create(ctx)
 	}
 	if err != nil {
 		return store.Row{}, fmt.Errorf("read the row of cluster %s: %w", c.opts.ClusterName, err)
 	}
+	c.events.controller("RowGone", "")
+	return row, nil
+}
+
+// create makes the row. One that was there a moment ago becomes what it was, because whoever removes a row has not said that the traffic is to move: this
+// leader would keep the weight, and the next one could not know it.
+func (c *Controller) create(ctx context.Context) (store.Row, error) {
+	c.seenRow.Lock()
+	last := c.seenRow.row
+	c.seenRow.Unlock()
+	row, gone := store.Row{ClusterName: c.opts.ClusterName, DesiredWeight: c.opts.InitialWeight, CurrentWeight: store.Unknown}, last != nil
+	if gone {
+		row = *last
+	}
+	if err := c.store.Create(ctx, row); err != nil {
+		return store.Row{}, fmt.Errorf("create the row of cluster %s: %w", c.opts.ClusterName, err)
+	}
+	row, err := c.store.Read(ctx) // somebody else may have made it meanwhile
+	if err != nil {
+		return store.Row{}, fmt.Errorf("read the row of cluster %s: %w", c.opts.ClusterName, err)
+	}
+	if gone {
+		message := fmt.Sprintf("the row of cluster %s was gone; it is made again as it was, with DesiredWeight %d: see who removed it, and drain a cluster with DesiredWeight 0",
+			c.opts.ClusterName, row.DesiredWeight)
+		c.log.Warnw("row created again", "cluster", c.opts.ClusterName, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "reason", message)
+		c.events.controller("RowGone", message)
+		return row, nil
+	}
+	c.log.Infow("row created", "cluster", c.opts.ClusterName, "desired_weight", row.DesiredWeight)
 	return row, nil
 }
 
@@ -130,9 +173,9 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 	}
 	c.metrics.weights(row, c.opts.Ramp.Step > 0)
 	c.seenRow.Lock()
-	c.seenRow.row = row
+	c.seenRow.row = &row
 	c.seenRow.Unlock()
-	unserved := row.CurrentWeight != target
+	unserved := row.CurrentWeight != target || row.Moves()
 	if !c.weight.would(percent, check, unserved) {
 		c.weight.set(percent, check, unserved)
 		return nil
@@ -167,14 +210,10 @@ func (c *Controller) ingresses(ctx context.Context) ([]types.NamespacedName, err
 
 // seen tells how far the weight that is to be published is on its way.
 func (c *Controller) seen() ramp.Seen {
-	now := c.opts.clock.Now()
 	generation, known := c.weight.now()
 	p := c.served.of(generation)
 	c.metrics.progress(p)
-	return ramp.Seen{
-		Now: now, InSync: known && p.unserved == 0, EffectiveSince: p.effectiveAt,
-		Effective: known && p.unserved == 0 && !now.Before(p.effectiveAt),
-	}
+	return ramp.Seen{Now: c.opts.clock.Now(), InSync: known && p.unserved == 0, EffectiveSince: p.effectiveAt}
 }
 
 // tell says what has been stored.
@@ -182,7 +221,7 @@ func (c *Controller) tell(before, after store.Row) {
 	if before.CurrentWeight != after.CurrentWeight {
 		c.log.Infow("weight served", "current_weight", after.CurrentWeight, "desired_weight", after.DesiredWeight)
 	}
-	if before.Ramp.Phase == after.Ramp.Phase && before.Ramp.Weight == after.Ramp.Weight && before.Ramp.Failures == after.Ramp.Failures {
+	if c.opts.Ramp.Step == 0 || before.Ramp.Phase == after.Ramp.Phase && before.Ramp.Weight == after.Ramp.Weight && before.Ramp.Failures == after.Ramp.Failures {
 		return
 	}
 	r := after.Ramp

@@ -48,6 +48,13 @@ func (w *weight) wanted() bool {
 	return w.unserved
 }
 
+// isZero tells whether the cluster is to get nothing.
+func (w *weight) isZero() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.known && w.percent.IsZero()
+}
+
 // now returns the generation; known is false before the first weight.
 func (w *weight) now() (generation int64, known bool) {
 	w.mu.Lock()

@@ -106,8 +106,8 @@ func TestAStartWithNothingToDoWritesNothing(t *testing.T) {
 	writes := r.dns.Writes()
 	r.restart()
 	r.run(time.Hour)
-	if got := r.dns.Writes() - writes; got != 0 || len(r.row.acknowledged) != 0 {
-		t.Errorf("%d writes of records, %d of the row", got, len(r.row.acknowledged))
+	if got := r.dns.Writes() - writes; got != 0 || r.row.writes != 0 {
+		t.Errorf("%d writes of records, %d of the row", got, r.row.writes)
 	}
 }
 
@@ -116,6 +116,7 @@ func TestTheStoreFails(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
 		"Away":      errors.New("dial tcp: connection refused"),
+		"NoTable":   errors.New("the table does not exist"),
 		"Malformed": fmt.Errorf("%w: attribute DesiredWeight is missing", store.ErrInvalid),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,11 +161,93 @@ func TestTheStoreFails(t *testing.T) {
 		r.row.writeErr = errors.New("throttled")
 		r.desire(40)
 		r.run(time.Hour)
-		if got := r.published("one")["one.example.com"]; got != 40 || r.row.now().CurrentWeight != 100 {
-			t.Errorf("weight %d, row %+v", got, r.row.now())
+		if got := r.published("one")["one.example.com"]; got != 40 || r.row.now().CurrentWeight != 100 || r.notes.with("StoreFailed", "throttled") != 1 {
+			t.Errorf("weight %d, row %+v, events %q", got, r.row.now(), r.notes.lines)
 		}
 		r.row.writeErr = nil
 		r.until("the weight is acknowledged", func() bool { return r.row.now().CurrentWeight == 40 })
+	})
+}
+
+// A row that somebody removes while it is used, as GitOps that prunes or a table that is made anew, is made again as it was: nobody has said that the
+// traffic is to move. So neither this leader nor the next one moves it, and a gradual move goes on where it was.
+func TestARowThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		flags  []string
+		desire int
+		moving bool // at 90 when the row goes
+		want   int
+	}{
+		"AtRest":       {nil, 100, false, 100},
+		"InitialIsAll": {[]string{"-ramp-step", "10", "-initial-weight", "100"}, 100, false, 100},
+		"InAMove":      {[]string{"-ramp-step", "10", "-initial-weight", "50"}, 0, true, 0},
+		"Drained":      {[]string{"-initial-weight", "100"}, 0, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, tc.flags, app("one", "one.example.com")...)
+			r.run(5 * time.Minute)
+			r.desire(tc.desire)
+			last := tc.desire
+			if tc.moving {
+				last = 90
+				r.until("the first step", func() bool { return r.published("one")["one.example.com"] == last })
+			} else {
+				r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == tc.desire })
+			}
+			before := r.row.now()
+			r.row.remove()
+			r.steer = time.Time{}
+			r.moment()
+			if got := r.row.now(); got != before {
+				t.Errorf("the row is %+v, and was %+v", got, before)
+			}
+			if r.notes.with("Warning RowGone controller", fmt.Sprintf("DesiredWeight %d", tc.desire)) != 1 {
+				t.Errorf("events %q do not say once that the row was gone", r.notes.lines)
+			}
+			r.restart(tc.flags...)
+			for range 3600 {
+				r.run(time.Second)
+				got := r.published("one")["one.example.com"]
+				if got != last && (!tc.moving || got != last-10) {
+					t.Fatalf("from %d to %d", last, got)
+				}
+				last = got
+			}
+			if last != tc.want || r.row.now().CurrentWeight != tc.want {
+				t.Errorf("after an hour %d is published, and the row is %+v", last, r.row.now())
+			}
+		})
+	}
+	t.Run("AndCannotBeMade", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil, app("one", "one.example.com")...)
+		r.run(5 * time.Minute)
+		r.row.remove()
+		r.row.writeErr = errors.New("the namespace does not exist")
+		r.steer = time.Time{}
+		r.run(time.Hour)
+		if got := r.published("one")["one.example.com"]; got != 100 || r.notes.with("StoreFailed", "the namespace does not exist") != 1 {
+			t.Errorf("weight %d, events %q", got, r.notes.lines)
+		}
+		r.row.writeErr = nil
+		r.run(time.Minute)
+		if got := r.row.now(); got.DesiredWeight != 100 || got.CurrentWeight != 100 {
+			t.Errorf("the row is %+v", got)
+		}
+	})
+	t.Run("Twice", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil, app("one", "one.example.com")...)
+		for range 2 {
+			r.run(time.Minute)
+			r.row.remove()
+		}
+		r.run(time.Minute)
+		if r.notes.with("RowGone") != 2 {
+			t.Errorf("events %q", r.notes.lines)
+		}
 	})
 }
 

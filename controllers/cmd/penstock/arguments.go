@@ -16,11 +16,7 @@ import (
 // the last part, to out. A negative number is an argument.
 func parse(flags *flag.FlagSet, help string, args []string, out io.Writer) ([]string, error) {
 	flags.SetOutput(io.Discard) // main tells the error
-	flags.Usage = func() {
-		_, _ = fmt.Fprintf(out, "%s\nFlags:\n", help) // nobody is left to be told
-		flags.SetOutput(out)
-		flags.PrintDefaults()
-	}
+	flags.Usage = func() {}     // an error is a line, not the help
 	var options, rest []string
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
@@ -41,6 +37,9 @@ func parse(flags *flag.FlagSet, help string, args []string, out io.Writer) ([]st
 	}
 	switch err := flags.Parse(options); {
 	case errors.Is(err, flag.ErrHelp):
+		_, _ = fmt.Fprintf(out, "%s\nFlags:\n", help) // nobody is left to be told
+		flags.SetOutput(out)
+		flags.PrintDefaults()
 		return nil, err //nolint:wrapcheck // main looks for it
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s -h lists the flags", err, flags.Name())

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/go-logr/zapr"
@@ -54,8 +55,16 @@ func main() {
 
 // dispatch runs a command and returns the exit code. Arguments that begin with a flag are the controller's, as they were before there were commands.
 func dispatch(ctx context.Context, args []string, out, errOut io.Writer) int {
-	if len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' && args[0] != "-h" && args[0] != "-help" && args[0] != "--help" {
-		args = append([]string{"controller"}, args...)
+	if len(args) > 0 {
+		switch first := args[0]; {
+		case slices.Contains([]string{"help", "-h", "-help", "--help"}, first):
+			return listCommands(out, 0)
+		case slices.Contains([]string{"version", "-version", "--version"}, first):
+			_, _ = fmt.Fprintln(out, "penstock", traffic.Version()) // nobody is left to be told
+			return 0
+		case len(first) > 1 && first[0] == '-':
+			args = append([]string{"controller"}, args...)
+		}
 	}
 	for _, c := range commands() {
 		if len(args) == 0 || args[0] != c.name {
@@ -70,23 +79,34 @@ func dispatch(ctx context.Context, args []string, out, errOut io.Writer) int {
 		}
 		return code
 	}
-	_, _ = fmt.Fprintln(errOut, "penstock: commands, each with -h:") // as above
-	for _, c := range commands() {
-		_, _ = fmt.Fprintf(errOut, "  %-12s %s\n", c.name, c.about) // as above
-	}
-	return usageFailed
+	return listCommands(errOut, usageFailed)
 }
 
-func runController(ctx context.Context, args []string, _, errOut io.Writer) (int, error) {
+// listCommands returns a code.
+func listCommands(out io.Writer, code int) int {
+	_, _ = fmt.Fprintln(out, "penstock: commands, each with -h:") // nobody is left to be told
+	for _, c := range commands() {
+		_, _ = fmt.Fprintf(out, "  %-12s %s\n", c.name, c.about) // as above
+	}
+	_, _ = fmt.Fprintf(out, "  %-12s %s\n", "version", "show the version") // as above
+	return code
+}
+
+const controllerHelp = `Usage: penstock controller --cluster-name NAME [flags]
+
+Carries the cluster's weight from its store to the DNS records of every Ingress, until it is told to end.
+`
+
+func runController(ctx context.Context, args []string, out, _ io.Writer) (int, error) {
 	flags := flag.NewFlagSet("penstock controller", flag.ContinueOnError)
-	flags.SetOutput(errOut)
 	var opts traffic.Options
 	opts.AddFlags(flags)
-	if err := flags.Parse(args); err != nil {
-		return usageFailed, err //nolint:wrapcheck // main says which command it is
+	rest, err := parse(flags, controllerHelp, args, out)
+	if err != nil {
+		return usageFailed, err
 	}
-	if flags.NArg() > 0 {
-		return usageFailed, fmt.Errorf("argument %q is no flag", flags.Arg(0))
+	if len(rest) > 0 {
+		return usageFailed, fmt.Errorf("argument %q is no flag", rest[0])
 	}
 	if err := opts.Complete(); err != nil {
 		return usageFailed, err

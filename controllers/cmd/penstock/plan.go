@@ -100,7 +100,8 @@ func planText(p traffic.Planned) string {
 	var b strings.Builder
 	served := "no row in a store"
 	if p.Row != nil {
-		served = fmt.Sprintf("desired %d, current %d", p.Row.DesiredWeight, p.Row.CurrentWeight)
+		desired, current := weightsOf(p.Row, "")
+		served = fmt.Sprintf("desired %s, current %s", desired, current)
 	}
 	fmt.Fprintf(&b, "cluster %s: %s, to publish %d\n", clean(p.Cluster), served, p.Weight)
 	for _, note := range p.Notes {

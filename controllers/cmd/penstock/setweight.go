@@ -121,8 +121,33 @@ func parseSetWeight(flags *flag.FlagSet, args []string, out io.Writer) (setWeigh
 	return o, nil
 }
 
-// setWeight writes the wish, and waits for it if that is asked for.
+// setWeight writes the wish, and waits for it if that is asked for. The exit code is about the wish: text that cannot be written is told, and nothing more.
 func setWeight(ctx context.Context, weights store.Store, o setWeightOptions, out screen, clock clock.Clock) (int, error) {
+	text := &tolerant{Writer: out.Writer}
+	out.Writer = text
+	code, err := carryOut(ctx, weights, o, out, clock)
+	if text.err != nil {
+		err = errors.Join(err, fmt.Errorf("not all that is to be said could be written: %w", text.err))
+	}
+	return code, err
+}
+
+// tolerant is a writer that keeps its first error, and after it writes nothing.
+type tolerant struct {
+	io.Writer
+
+	err error
+}
+
+// Write implements io.Writer.
+func (t *tolerant) Write(text []byte) (int, error) {
+	if t.err == nil {
+		_, t.err = t.Writer.Write(text)
+	}
+	return len(text), nil
+}
+
+func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out screen, clock clock.Clock) (int, error) {
 	before, readErr := read(ctx, weights)
 	was := fmt.Sprintf("was %d", before.DesiredWeight)
 	switch {
@@ -142,7 +167,9 @@ func setWeight(ctx context.Context, weights store.Store, o setWeightOptions, out
 		return failed, fmt.Errorf("write DesiredWeight %d of cluster %s: %w", o.weight, o.cluster, err)
 	}
 	text := fmt.Sprintf("cluster %s: DesiredWeight is %d, %s", o.cluster, o.weight, was)
-	if readErr == nil {
+	if readErr != nil {
+		before.CurrentWeight = store.Unknown
+	} else if before.CurrentWeight != store.Unknown {
 		text += fmt.Sprintf("; CurrentWeight is %d", before.CurrentWeight)
 	}
 	if _, err := fmt.Fprintln(out, clean(text)); err != nil {
@@ -156,7 +183,7 @@ func setWeight(ctx context.Context, weights store.Store, o setWeightOptions, out
 	if !o.wait {
 		return 0, nil
 	}
-	w := &waiting{setWeightOptions: o, from: before.CurrentWeight, known: readErr == nil, out: out}
+	w := &waiting{setWeightOptions: o, from: before.CurrentWeight, out: out}
 	code, err := w.wait(ctx, weights, clock)
 	return code, errors.Join(err, w.end())
 }
@@ -198,9 +225,8 @@ func read(ctx context.Context, weights store.Store) (store.Row, error) {
 type waiting struct {
 	setWeightOptions
 
-	from  int // CurrentWeight when it began
-	known bool
-	out   screen
+	from int // CurrentWeight when it began, or store.Unknown
+	out  screen
 
 	shown string // the line that stands
 	open  bool   // no line feed follows it yet
@@ -224,8 +250,8 @@ func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clo
 				return failed, err
 			}
 		default:
-			if !w.known {
-				w.from, w.known = row.CurrentWeight, true
+			if w.from == store.Unknown {
+				w.from = row.CurrentWeight
 			}
 			last = w.progress(row)
 			if err := w.show(last); err != nil {
@@ -255,13 +281,17 @@ func (w *waiting) done(row store.Row) (bool, error) {
 	switch {
 	case row.DesiredWeight != w.weight:
 		return true, fmt.Errorf("somebody has set DesiredWeight of cluster %s to %d meanwhile, so %d is not waited for any more", w.cluster, row.DesiredWeight, w.weight)
-	case row.CurrentWeight == w.weight:
+	case w.served(row):
 		return true, nil
 	case rolledBack(row, w.weight):
 		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s; to try again, set %d once more", w.cluster, w.weight, clean(row.Ramp.Message), w.weight)
 	}
 	return false, nil
 }
+
+// served tells whether the wish is served. While the row moves, another weight is published than the one that was acknowledged last, even if that is the wish:
+// the controller has not seen it yet, or DNS does not answer with it.
+func (w *waiting) served(row store.Row) bool { return row.CurrentWeight == w.weight && !row.Moves() }
 
 func (w *waiting) stop() (int, error) {
 	return interrupted, fmt.Errorf("interrupted: the waiting ends, and the wish stays: DesiredWeight of cluster %s is %d until somebody sets another", w.cluster, w.weight)
@@ -276,10 +306,11 @@ func (w *waiting) progress(row store.Row) string {
 		way, gone = -way, -gone
 	}
 	filled := bar
-	if row.CurrentWeight != w.weight {
+	if !w.served(row) {
 		filled = min(max(gone, 0)*bar/max(way, 1), bar-1)
 	}
-	text := fmt.Sprintf("[%s%s] current %d of %d", strings.Repeat("#", filled), strings.Repeat("-", bar-filled), row.CurrentWeight, w.weight)
+	_, current := weightsOf(&row, "")
+	text := fmt.Sprintf("[%s%s] current %s of %d", strings.Repeat("#", filled), strings.Repeat("-", bar-filled), current, w.weight)
 	if r := row.Ramp; r.Phase != "" {
 		text += fmt.Sprintf(", ramp %s at %d", clean(string(r.Phase)), r.Weight)
 		if r.Message != "" {

@@ -156,6 +156,38 @@ func TestSetWeight(t *testing.T) {
 	}
 }
 
+// Somebody wants back what is acknowledged, while another weight is published that is not: CurrentWeight tells nothing before the controller has seen that, and
+// DNS has proved it.
+func TestSetWeightWaitsForTheWayBack(t *testing.T) {
+	t.Parallel()
+	published := func(phase store.Phase, to, weight int) store.Row {
+		return store.Row{ClusterName: "east", DesiredWeight: 20, CurrentWeight: 20, Ramp: store.Ramp{Phase: phase, From: 20, To: to, Weight: weight}}
+	}
+	arrived := store.Row{ClusterName: "east", DesiredWeight: 20, CurrentWeight: 20}
+	for name, rows := range map[string][]any{
+		"Moving":   {published(store.Moving, 80, 80), published(store.Moving, 20, 20), arrived},
+		"Holding":  {published(store.Holding, 80, 50), published(store.Moving, 20, 20), published(store.Arrived, 20, 20)},
+		"GoesBack": {published(store.RolledBack, 80, 0), published(store.Moving, 20, 20), arrived},
+		"Unknown":  {store.Row{DesiredWeight: 20, CurrentWeight: store.Unknown}, published(store.Moving, 20, 20), arrived},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := rows[0].(store.Row)
+			before.DesiredWeight = 80
+			s := &script{before: before, rows: rows}
+			var out output
+			o := setWeightOptions{cluster: "east", weight: 20, wait: true, timeout: time.Minute}
+			code, err := setWeight(t.Context(), s, o, on(&out, 0), &stepping{FakeClock: testclock.NewFakeClock(start)})
+			if code != 0 || err != nil || s.reads != len(rows) {
+				t.Errorf("code %d, error %v after %d reads, want the end at read %d\n%s", code, err, s.reads, len(rows), out.String())
+			}
+			if strings.Contains(out.String(), "-1") {
+				t.Errorf("a weight that is not known is shown as a number:\n%s", out.String())
+			}
+		})
+	}
+}
+
 func TestSetWeightInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"github.com/penstock-dev/penstock/controllers/store"
 	"github.com/penstock-dev/penstock/controllers/traffic"
 )
 
@@ -204,8 +205,8 @@ func askURL(ctx context.Context, address string) (*traffic.Status, error) {
 // remedy says what a controller that refuses to tell its status needs.
 func remedy(code int) string {
 	switch code {
-	case http.StatusServiceUnavailable:
-		return ": it does not lead, or is not ready: ask the leader"
+	case http.StatusServiceUnavailable: // it says whether it does not lead, or is not ready
+		return ""
 	case http.StatusNotFound:
 		return ": this is no penstock controller, or an older one, or the port is not that of its metrics"
 	case http.StatusForbidden:
@@ -413,8 +414,9 @@ func table(out io.Writer, clusters []clusterStatus, width int) error {
 		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(t, "HOST\tCLUSTER\tDESIRED\tCURRENT\tPUBLISHED\tIN SYNC\tCANARY\tHEALTH") // a strings.Builder takes everything
 		for _, l := range lines {
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%d%%\t%d%%\t%s\t%s\t%s\t%s\n", clean(l.host.Host), clean(l.cluster.Cluster), l.cluster.Row.DesiredWeight, l.cluster.Row.CurrentWeight,
-				publishedOf(l.host), syncOf(l.host), canaryOf(l.host), healthOf(l.host)) // as above
+			desired, current := weightsOf(l.cluster.Row, "%")
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(l.host.Host), clean(l.cluster.Cluster), desired, current, publishedOf(l.host), syncOf(l.host),
+				canaryOf(l.host), healthOf(l.host)) // as above
 		}
 		_ = t.Flush() // as above
 	}
@@ -438,8 +440,11 @@ func summary(c clusterStatus) string {
 	if s.Weight != nil {
 		weight = clean(*s.Weight)
 	}
-	text := fmt.Sprintf("cluster %s%s: desired %d, current %d, to publish %s, pending %d", clean(s.Cluster), from, s.Row.DesiredWeight, s.Row.CurrentWeight, weight, s.Pending)
-	if r := s.Row.Ramp; r.Phase != "" {
+	desired, current := weightsOf(s.Row, "")
+	text := fmt.Sprintf("cluster %s%s: desired %s, current %s, to publish %s, pending %d", clean(s.Cluster), from, desired, current, weight, s.Pending)
+	if s.Row == nil {
+		text += ", the row was not read yet"
+	} else if r := s.Row.Ramp; r.Phase != "" {
 		text += fmt.Sprintf(", ramp %s %d -> %d at %d", clean(string(r.Phase)), r.From, r.To, r.Weight)
 		if r.Message != "" {
 			text += "\n  ramp: " + clean(r.Message)
@@ -449,6 +454,18 @@ func summary(c clusterStatus) string {
 		text += "\n  store: " + clean(s.StoreError)
 	}
 	return text + "\n"
+}
+
+// weightsOf returns the weights of a row, with a unit; a dash is one that is not known.
+func weightsOf(row *store.Row, unit string) (desired, current string) {
+	if row == nil {
+		return "-", "-"
+	}
+	desired, current = strconv.Itoa(row.DesiredWeight)+unit, strconv.Itoa(row.CurrentWeight)+unit
+	if row.CurrentWeight == store.Unknown {
+		current = "-"
+	}
+	return desired, current
 }
 
 func publishedOf(h traffic.HostStatus) string {
@@ -482,6 +499,8 @@ func canaryOf(h traffic.HostStatus) string {
 func healthOf(h traffic.HostStatus) string {
 	health := "ready"
 	switch {
+	case h.Passing:
+		return "tried again: " + clean(h.Error)
 	case h.Error != "":
 		return "refused: " + clean(h.Error)
 	case !h.Ready:

@@ -42,7 +42,7 @@ func east() traffic.Status {
 	since, weight := start, "30"
 	return traffic.Status{
 		Cluster: "east", Weight: &weight, Pending: 1,
-		Row: store.Row{ClusterName: "east", DesiredWeight: 80, CurrentWeight: 20, Ramp: store.Ramp{
+		Row: &store.Row{ClusterName: "east", DesiredWeight: 80, CurrentWeight: 20, Ramp: store.Ramp{
 			Phase: store.Moving, From: 20, To: 80, Weight: 30, Message: "weight 30: the next step follows when this has been effective for 1m0s and no gate refuses",
 		}},
 		Hosts: []traffic.HostStatus{
@@ -56,10 +56,24 @@ func east() traffic.Status {
 func west() traffic.Status {
 	weight := "50"
 	return traffic.Status{
-		Cluster: "west", Weight: &weight, StoreError: "table \"t\": throttled", Row: store.Row{ClusterName: "west", DesiredWeight: 50, CurrentWeight: 50},
+		Cluster: "west", Weight: &weight, StoreError: "table \"t\": throttled", Row: &store.Row{ClusterName: "west", DesiredWeight: 50, CurrentWeight: 50},
 		Hosts: []traffic.HostStatus{
 			{Host: "api.example.com", Namespace: "shop", Ingress: "api", Published: 50, Ready: true, Reason: "waiting for change C1 to be INSYNC"},
 		},
+	}
+}
+
+// What nobody knows yet is not shown as a weight.
+func TestStatusOfWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	s := west()
+	s.Row.CurrentWeight = store.Unknown
+	if text := summary(clusterStatus{Status: &s}); !strings.Contains(text, "desired 50, current -,") {
+		t.Errorf("without CurrentWeight: %s", text)
+	}
+	s.Row = nil
+	if text := summary(clusterStatus{Status: &s}); !strings.Contains(text, "desired -, current -,") || !strings.Contains(text, "the row was not read yet") {
+		t.Errorf("without a row: %s", text)
 	}
 }
 

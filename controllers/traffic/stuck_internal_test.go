@@ -1,0 +1,219 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/internal/state"
+)
+
+// An operator takes a cluster for drained when CurrentWeight is 0, so then no host may have more, whatever is wrong with one.
+func TestADrainIsAcknowledgedWhenNoHostHasMore(t *testing.T) {
+	t.Parallel()
+	malformed := func(r *rig) {
+		bad := app("two", "two.example.com")[0]
+		bad.SetAnnotations(map[string]string{"dns.adevinta.com/traffic-weight": "50%"})
+		r.apply(bad)
+	}
+	unread := func(r *rig) {
+		r.source.caches = interceptor.NewClient(r.kube, interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				var o client.ListOptions
+				if o.ApplyOptions(opts); o.FieldSelector != nil && o.FieldSelector.String() == byService+"=two" {
+					return errors.New("not there")
+				}
+				return c.List(ctx, list, opts...)
+			},
+		})
+	}
+	refused := func(r *rig) { r.dns.Fail("two", dns.Refuse(errors.New("not ours"))) }
+	for name, tc := range map[string]struct {
+		reason  string
+		wrong   func(r *rig)
+		desire  int
+		want    int // of two.example.com
+		current int
+		refused float64
+	}{
+		"Malformed":       {"0 times anything is 0.", malformed, 0, 0, 0, 0},
+		"NotKnown":        {"0 times anything is 0.", unread, 0, 0, 0, 0},
+		"Refused":         {"It still gets its share.", refused, 0, 100, 100, 1},
+		"MalformedAndOne": {"The last good weight stays, nobody waits for it, and it is counted.", malformed, 1, 100, 1, 1},
+		"RefusedAndOne":   {"Nobody waits for it, and it is counted.", refused, 1, 100, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+			r.run(5 * time.Minute)
+			tc.wrong(r)
+			r.run(time.Minute)
+			r.desire(tc.desire)
+			r.run(10 * time.Minute)
+			if diff := cmp.Diff(map[string]int{"one.example.com": tc.desire, "two.example.com": tc.want}, r.published("one", "two")); diff != "" {
+				t.Errorf("%s\npublished -want +got:\n%s", tc.reason, diff)
+			}
+			if got := r.row.now().CurrentWeight; got != tc.current {
+				t.Errorf("%s\nCurrentWeight %d, want %d", tc.reason, got, tc.current)
+			}
+			if got := valueOf(t, r.metrics.refused); got != tc.refused {
+				t.Errorf("%s\n%v hosts are counted, want %v", tc.reason, got, tc.refused)
+			}
+			r.dns.Fail("two", nil)
+			r.until("it is served", func() bool { return r.row.now().CurrentWeight == tc.desire })
+		})
+	}
+}
+
+// An Ingress that is refused is not waited for. When it cannot be read, nobody knows whether it still is.
+func TestWhatWasRefusedAndIsNotKnownIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+	r.run(5 * time.Minute)
+	r.dns.Fail("two", dns.Refuse(errors.New("not ours")))
+	r.changedObject(app("two", "two.example.com")[0])
+	r.run(time.Minute)
+	away := true
+	r.source.caches = interceptor.NewClient(r.kube, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+			if key.Name == "two" && away {
+				return errors.New("not there")
+			}
+			return c.Get(ctx, key, object, opts...)
+		},
+	})
+	r.desire(40)
+	r.run(10 * time.Minute)
+	if got := r.row.now().CurrentWeight; got != 100 {
+		t.Errorf("%d is acknowledged, and it is not known what shop/two is served with", got)
+	}
+	away = false
+	r.until("the other one is served", func() bool { return r.row.now().CurrentWeight == 40 })
+}
+
+// The records of an Ingress that is gone cannot be withdrawn, because the rights on a hosted zone were taken away, say. It serves nobody, so no weight and no
+// step of a move waits for it. People are told where they look, until the records are gone.
+func TestRecordsThatCannotBeWithdrawn(t *testing.T) {
+	t.Parallel()
+	filter := []string{"-annotation-filter", "team=shop"}
+	ours := func() []client.Object {
+		objects := app("two", "two.example.com")
+		objects[0].SetAnnotations(map[string]string{"team": "shop"})
+		return objects
+	}
+	for name, tc := range map[string]struct {
+		err  error
+		gone func(r *rig)
+	}{
+		"Refused": {dns.Refuse(errors.New("not ours any more")), func(r *rig) { r.remove(ours()[0]) }},
+		"Denied":  {errors.New("AccessDenied"), func(r *rig) { r.remove(ours()[0]) }},
+		"LeftOut": {errors.New("AccessDenied"), func(r *rig) { r.apply(app("two", "two.example.com")[0]) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			flags := append([]string{"-ramp-step", "20", "-ramp-interval", "1m"}, filter...)
+			one := app("one", "one.example.com")
+			one[0].SetAnnotations(map[string]string{"team": "shop"})
+			r := newRig(t, flags, append(one, ours()...)...)
+			r.restart(flags...)
+			r.run(5 * time.Minute)
+			r.dns.Fail("two", tc.err)
+			tc.gone(r)
+			r.run(time.Minute)
+			r.desire(0)
+			r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
+			if got := valueOf(t, r.metrics.refused); got != 1 {
+				t.Errorf("%v hosts are counted, want 1", got)
+			}
+			if got := valueOf(t, r.metrics.pending); got != 0 {
+				t.Errorf("%v ingresses are waited for", got)
+			}
+			if r.notes.with("Warning NotWithdrawn controller", "shop/two", "two.example.com", tc.err.Error()) != 1 {
+				t.Errorf("events %q", r.notes.lines)
+			}
+			status := r.status(httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+			if len(status.Hosts) != 2 || status.Hosts[1].Host != "two.example.com" || status.Hosts[1].Published != 100 || status.Hosts[1].Ready ||
+				!strings.Contains(status.Hosts[1].Error, tc.err.Error()) || status.Hosts[1].Passing == errors.Is(tc.err, dns.ErrRefused) {
+				t.Errorf("the status has hosts %+v", status.Hosts)
+			}
+			r.dns.Fail("two", nil)
+			r.run(10 * time.Minute)
+			status = r.status(httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+			if left := r.published("two"); len(left) > 0 || len(status.Hosts) != 1 || valueOf(t, r.metrics.refused) != 0 {
+				t.Errorf("left %v, status %+v, counted %v", left, status.Hosts, valueOf(t, r.metrics.refused))
+			}
+		})
+	}
+}
+
+// An Ingress whose records could not be withdrawn, and that is there again, is waited for as before.
+func TestAnIngressComesBackBeforeItsRecordsAreWithdrawn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+	r.run(5 * time.Minute)
+	r.dns.Fail("two", errors.New("AccessDenied"))
+	r.remove(app("two", "two.example.com")[0])
+	r.run(time.Minute)
+	generation, _ := r.weight.now()
+	if p := r.served.of(generation + 1); p.unserved != 1 {
+		t.Errorf("%d are waited for, want shop/one alone", p.unserved)
+	}
+	r.apply(app("two", "two.example.com")[0])
+	names, err := r.ingresses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.served.expect(names)
+	if p := r.served.of(generation + 1); p.unserved != 2 {
+		t.Errorf("%d are waited for, want both", p.unserved)
+	}
+	r.desire(40)
+	r.run(10 * time.Minute)
+	if got := r.row.now().CurrentWeight; got != 100 {
+		t.Errorf("%d is acknowledged, and shop/two is served with 100", got)
+	}
+	r.dns.Fail("two", nil)
+	r.until("the weight is acknowledged", func() bool { return r.row.now().CurrentWeight == 40 })
+}
+
+// A Canary cannot be told, because a policy refuses it, say. Its host is served all the same, so the cluster's weight is acknowledged, and the Canary is
+// told once that can be done.
+func TestACanaryThatCannotBeTold(t *testing.T) {
+	t.Parallel()
+	wish := canary("one", state.Desired{Generation: 1, Mode: state.Shared, Ingress: "one", Service: "one"})
+	r := newRig(t, nil, append(app("one", "one.example.com"), wish)...)
+	denied, told := true, false
+	r.source.answer = func(context.Context, *corev1.ConfigMap, string) error {
+		if denied {
+			return errors.New("denied by policy")
+		}
+		told = true
+		return nil
+	}
+	r.run(5 * time.Minute)
+	r.desire(0)
+	took := r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
+	if took > syncDelay+2*lookAgain {
+		t.Errorf("acknowledged after %s, and DNS needs %s", took, syncDelay)
+	}
+	status := r.status(httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+	if len(status.Hosts) != 1 || status.Hosts[0].Error != "" || !strings.Contains(status.Hosts[0].Warning, "denied by policy") {
+		t.Errorf("the status has hosts %+v", status.Hosts)
+	}
+	r.run(10 * time.Minute) // nothing else is to be done for the Ingress
+	denied = false
+	r.run(time.Minute)
+	if !told {
+		t.Error("the Canary is not told, although it can be")
+	}
+}
