@@ -69,12 +69,15 @@ func (u *update) placeholder(value types.AttributeValue) string {
 }
 
 func (u *update) input() *dynamodb.UpdateItemInput {
-	expression := "SET " + strings.Join(u.set, ", ")
+	var clauses []string // of which none may be empty
+	if len(u.set) > 0 {
+		clauses = append(clauses, "SET "+strings.Join(u.set, ", "))
+	}
 	if len(u.remove) > 0 {
-		expression += " REMOVE " + strings.Join(u.remove, ", ")
+		clauses = append(clauses, "REMOVE "+strings.Join(u.remove, ", "))
 	}
 	return &dynamodb.UpdateItemInput{
-		UpdateExpression: &expression, ConditionExpression: aws.String(strings.Join(u.conditions, " AND ")), ExpressionAttributeValues: u.values,
+		UpdateExpression: aws.String(strings.Join(clauses, " ")), ConditionExpression: aws.String(strings.Join(u.conditions, " AND ")), ExpressionAttributeValues: u.values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 }
