@@ -36,7 +36,7 @@ func oneReady(endpoints []discoveryv1.Endpoint) []discoveryv1.Endpoint {
 	return nil
 }
 
-// pack makes the spec of a DNSEndpoint its text, which takes a tenth of the memory of the maps and slices that it is parsed into. There is one for each
+// pack makes the spec of a DNSEndpoint its text, which takes much less memory than the maps and slices that it is parsed into. There is one for each
 // Ingress, and nobody looks into it until its records change.
 func pack(endpoint *unstructured.Unstructured) error {
 	spec, ok := endpoint.Object["spec"].(map[string]any)

@@ -308,14 +308,14 @@ func (a *asker) hasMarker(ctx context.Context, s server, m marker) error {
 	return fmt.Errorf("%s (%s) has no marker %s of %s yet", s.name, s.address, m.name, m.of)
 }
 
-// lacks returns an error while a server gives an answer that should be gone.
-func (a *asker) lacks(ctx context.Context, s server, gone absence) error {
+// lacks returns an error while a server gives an answer that should be gone. A marker with the target theirs, which may be empty, is another one.
+func (a *asker) lacks(ctx context.Context, s server, gone absence, theirs string) error {
 	reply, err := a.query(ctx, s, gone.name, mdns.StringToType[string(gone.kind)])
 	if err != nil {
 		return err
 	}
 	for _, rr := range reply.Answer {
-		if strings.EqualFold(rr.Header().Name, mdns.Fqdn(gone.name)) && gone.is(rr) {
+		if strings.EqualFold(rr.Header().Name, mdns.Fqdn(gone.name)) && gone.is(rr, theirs) {
 			return fmt.Errorf("%s (%s) still answers %s, which was deleted: external-dns must run with --policy=sync, since upsert-only keeps what should go",
 				s.name, s.address, gone)
 		}
@@ -323,12 +323,12 @@ func (a *asker) lacks(ctx context.Context, s server, gone absence) error {
 	return nil
 }
 
-// is tells whether a record is what should be gone. A wildcard may give other answers in its place.
-func (a absence) is(rr mdns.RR) bool {
+// is tells whether a record is what should be gone. A wildcard may give other answers in its place, and so may the marker of another Ingress.
+func (a absence) is(rr mdns.RR, theirs string) bool {
 	switch rr := rr.(type) {
 	case *mdns.CNAME:
 		target := plain(rr.Target)
-		return a.kind == dns.CNAME && (target == a.value || a.value == "" && markerTarget.MatchString(target))
+		return a.kind == dns.CNAME && (target == a.value || a.value == "" && target != theirs && markerTarget.MatchString(target))
 	case *mdns.A:
 		return a.kind == dns.A && rr.A.String() == a.value
 	case *mdns.AAAA:

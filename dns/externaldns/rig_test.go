@@ -133,18 +133,26 @@ type ingested struct {
 	Targets    []string
 }
 
-// externalDNS does what external-dns does with the DNSEndpoint: it makes the name server answer with it. With upsertOnly it deletes nothing.
+// externalDNS does what external-dns does with the DNSEndpoints: it makes the name server answer with them. With upsertOnly it deletes nothing.
 func (r *rig) externalDNS(upsertOnly bool) {
 	r.t.Helper()
-	text, err := json.Marshal(r.object().Object["spec"])
+	list, err := r.kube.Resource(externaldns.Resource).Namespace(shop.Namespace).List(r.t.Context(), metav1.ListOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var spec struct{ Endpoints []ingested }
-	if err := json.Unmarshal(text, &spec); err != nil {
-		r.t.Fatal(err)
+	var all []ingested
+	for i := range list.Items {
+		text, err := json.Marshal(list.Items[i].Object["spec"])
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var spec struct{ Endpoints []ingested }
+		if err := json.Unmarshal(text, &spec); err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, spec.Endpoints...)
 	}
-	r.server.serve(upsertOnly, spec.Endpoints)
+	r.server.serve(upsertOnly, all)
 }
 
 // nameServer is both a resolver and the authority for example.com.

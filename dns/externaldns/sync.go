@@ -183,9 +183,10 @@ func (b *Backend) ask(ctx context.Context, pub dns.Publication, markers []marker
 		})
 	}
 	for _, a := range gone {
+		theirs := b.markerElsewhere(owner{pub.Cluster, pub.Ingress}, a.name)
 		questions = append(questions, func() error {
 			zone, err := b.asker.zone(ctx, a.name)
-			return b.each(zone.servers, err, func(s server) error { return b.asker.lacks(ctx, s, a) })
+			return b.each(zone.servers, err, func(s server) error { return b.asker.lacks(ctx, s, a, theirs) })
 		})
 	}
 	answers := make([]error, len(questions))
@@ -213,6 +214,23 @@ func (b *Backend) ask(ctx context.Context, pub dns.Publication, markers []marker
 		missing = append(missing[:shown], fmt.Sprintf("and %d more", more))
 	}
 	return fmt.Sprintf("dnsendpoint %s is not in sync: %s", pub.Ingress, strings.Join(missing, "; "))
+}
+
+// markerElsewhere returns the target of a marker in the DNSEndpoint of another Ingress, which has taken the host over; empty if there is none.
+func (b *Backend) markerElsewhere(than owner, name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, p := range b.progress {
+		if key == than {
+			continue
+		}
+		for _, e := range p.held.endpoints {
+			if e.isMarker() && e.DNSName == name && len(e.Targets) == 1 {
+				return e.Targets[0]
+			}
+		}
+	}
+	return ""
 }
 
 // each asks every server, and returns what they have to say against it, one a line.
