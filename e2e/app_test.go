@@ -57,6 +57,7 @@ type setup struct {
 	weights  map[string]int // of the clusters; one with weight 100 if nil
 	table    *table.Table   // the traffic controllers' store; a ConfigMap of each cluster if nil
 	change   func(*flaggerv1.Canary)
+	steps    bool // a canary stays at each weight until its share can be judged
 	matches  bool // it is an A/B test, whose condition the clients do not meet
 	patient  bool // it mostly waits
 }
@@ -356,7 +357,7 @@ func (s *site) dump(path string) {
 		return
 	}
 	lines := strings.Split(string(text), "\n")
-	s.app.t.Logf("the last lines of %s:\n%s", path, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+	s.app.t.Logf("the last lines of %s:\n%s", path, strings.Join(lines[max(0, len(lines)-15):], "\n"))
 }
 
 // startClients lets clients work until the test ends.

@@ -116,6 +116,9 @@ func (s *site) createCanary(name string, change func(*flaggerv1.Canary)) {
 	if s.app.setup.split {
 		c.Annotations["penstock.dev/canary-ingress"] = next
 	}
+	if s.app.setup.steps {
+		c.Spec.Analysis.Webhooks = append(c.Spec.Analysis.Webhooks, s.startApproval())
+	}
 	if change != nil {
 		change(c)
 	}

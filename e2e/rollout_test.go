@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"cmp"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"testing"
 	"time"
@@ -193,12 +195,33 @@ func (s setup) with(change func(*flaggerv1.Canary)) setup {
 	return s
 }
 
-// judgedInterval is long enough for the requests that shares are judged by, also while other tests share the processors.
-const judgedInterval = "20s"
-
-// judged returns the setup with a Canary whose steps last that long.
+// judged returns the setup with a Canary whose steps last until there are the requests that shares are judged by, however slow the machine is.
 func (s setup) judged() setup {
-	return s.with(func(c *flaggerv1.Canary) { c.Spec.Analysis.Interval = judgedInterval })
+	s.steps = true
+	return s
+}
+
+// startApproval starts a webhook that lets a canary go on from a weight when its share can be judged.
+func (s *site) startApproval() flaggerv1.CanaryWebhook {
+	t := s.app.t
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if weight := s.history.last().weight(); weight > 0 && !s.judgeable(weight) {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return flaggerv1.CanaryWebhook{Name: "judgeable", Type: flaggerv1.ConfirmTrafficIncreaseHook, URL: server.URL, MuteAlert: true}
+}
+
+// judgeable tells whether the canary has had a weight until now for as many requests as it is judged by.
+func (s *site) judgeable(weight int) bool {
+	periods := s.history.steady(s.app.changedBefore)
+	if len(periods) == 0 {
+		return false
+	}
+	now := periods[len(periods)-1]
+	return now.weight == weight && s.history.last().effective() && total(traffic.Counts(s.app.recorder.Between(now.from, now.to))) >= least
 }
 
 // exposing returns the setup with a Canary at whose first step the cluster has a part of its weight, in per cent.
