@@ -89,7 +89,7 @@ func TestImageBuilds(t *testing.T) {
 	build = strings.ReplaceAll(build, "/out/", filepath.ToSlash(out)+"/")
 	command := exec.CommandContext(t.Context(), "sh", "-c", build)
 	command.Dir = filepath.Join(dir, strings.TrimPrefix(work, "/src"))
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "GOWORK=off")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "GOWORK=off", "VERSION=1.2.3")
 	if text, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", build, err, text)
 	}
@@ -97,6 +97,9 @@ func TestImageBuilds(t *testing.T) {
 	text, err := exec.CommandContext(t.Context(), binary, "controller", "-h").CombinedOutput()
 	if err != nil || !strings.Contains(string(text), "-cluster-name") {
 		t.Errorf("penstock controller -h: %v\n%s", err, text)
+	}
+	if text, err = exec.CommandContext(t.Context(), binary, "version").CombinedOutput(); err != nil || !strings.HasPrefix(string(text), "penstock 1.2.3 ") {
+		t.Errorf("penstock version: %v\n%s", err, text)
 	}
 	info, err := exec.CommandContext(t.Context(), "go", "version", "-m", binary).CombinedOutput()
 	if err != nil || !strings.Contains(string(info), "CGO_ENABLED=0") || *exact && strings.Contains(string(info), dir) {

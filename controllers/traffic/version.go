@@ -6,13 +6,17 @@ import (
 	"strings"
 )
 
-// Version returns that of the program, as the Go command has built it in: of its module, and of the commit where that is known.
+// version is set by the linker where an image is built, which knows nothing of the module's versions or commits.
+var version string
+
+// Version returns that of the program: what an image was built as, or what the Go command has built in, which is the version of the module, and the commit
+// where that is known.
 func Version() string {
 	info, found := debug.ReadBuildInfo()
 	if !found {
 		return "unknown"
 	}
-	parts := []string{cmp.Or(info.Main.Version, "(devel)")}
+	parts := []string{cmp.Or(version, info.Main.Version, "(devel)")}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
 			parts = append(parts, s.Value)

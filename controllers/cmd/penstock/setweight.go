@@ -242,10 +242,11 @@ func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clo
 			return w.stop()
 		}
 		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return failed, fmt.Errorf("the row of cluster %s is gone, and the wish with it: %w", w.cluster, err)
 		case err != nil: // it may pass
 			last = clean("the store cannot be read: " + err.Error())
+			if errors.Is(err, store.ErrNotFound) {
+				last = "the row is gone, and a controller that leads makes it again"
+			}
 			if err := w.show(last); err != nil {
 				return failed, err
 			}
@@ -265,7 +266,11 @@ func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clo
 			}
 		}
 		left := until.Sub(clock.Now())
-		if left <= 0 {
+		switch {
+		case left > 0:
+		case errors.Is(err, store.ErrNotFound):
+			return failed, fmt.Errorf("the row of cluster %s is gone, and no controller has made it again in %s: %w", w.cluster, w.timeout, err)
+		default:
 			return failed, fmt.Errorf("weight %d of cluster %s is not served after %s, and stays desired: %s", w.weight, w.cluster, w.timeout, last)
 		}
 		select {

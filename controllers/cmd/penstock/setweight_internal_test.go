@@ -134,8 +134,12 @@ func TestSetWeight(t *testing.T) {
 			options: setWeightOptions{wait: true, timeout: time.Minute}, code: failed, want: "somebody has set DesiredWeight of cluster east to 10", golden: "somebody.txt",
 		},
 		"RowGone": {
-			reason: "A row that is deleted takes the wish along.", script: script{before: before, rows: []any{store.ErrNotFound}},
-			options: setWeightOptions{wait: true, timeout: time.Minute}, code: failed, want: "is gone, and the wish with it",
+			reason: "The leader makes a row again that is deleted, with the wish that it has read.",
+			script: script{before: before, rows: append([]any{store.ErrNotFound}, arrives...)}, options: setWeightOptions{wait: true, timeout: time.Minute}, golden: "rowgone.txt",
+		},
+		"RowStaysGone": {
+			reason: "Without a controller nobody makes it again.", script: script{before: before, rows: []any{store.ErrNotFound}},
+			options: setWeightOptions{wait: true, timeout: 5 * time.Second}, code: failed, want: "is gone, and no controller has made it again in 5s",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
