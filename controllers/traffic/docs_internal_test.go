@@ -20,11 +20,12 @@ import (
 
 var updateDocs = flag.Bool("update", false, "rewrite the tables in docs/traffic-controller.md")
 
+const docsFile = "../../docs/traffic-controller.md"
+
 // The tables of flags and metrics in the page of the controller are those of the code.
 func TestDocs(t *testing.T) { //nolint:paralleltest // with -update it writes one file several times
 	for name, table := range map[string]string{"flags": flagTable(), "metrics": metricTable(t)} {
-		const file = "../../docs/traffic-controller.md"
-		text, err := os.ReadFile(file)
+		text, err := os.ReadFile(docsFile)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,17 +33,17 @@ func TestDocs(t *testing.T) { //nolint:paralleltest // with -update it writes on
 		before, rest, found := strings.Cut(string(text), begin)
 		got, after, closed := strings.Cut(rest, end)
 		if !found || !closed {
-			t.Fatalf("%s has no %q ... %q", file, begin, end)
+			t.Fatalf("%s has no %q ... %q", docsFile, begin, end)
 		}
 		want := "\n" + table + "\n" // a table ends where a comment stands
 		if *updateDocs {
-			if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o600); err != nil {
+			if err := os.WriteFile(docsFile, []byte(before+begin+want+end+after), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			continue
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s, table of %s -want +got:\n%s\nrun go test ./traffic -run Docs -update", file, name, diff)
+			t.Errorf("%s, table of %s -want +got:\n%s\nrun go test ./traffic -run Docs -update", docsFile, name, diff)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -162,7 +163,23 @@ func newRig(t *testing.T, flags []string, objects ...client.Object) *rig {
 		WithIndex(&discoveryv1.EndpointSlice{}, byService, serviceOfSlice).Build()
 	r.dns, r.jumped = dnstest.NewBackend(r.clock, syncDelay), &jumping{Clock: r.clock}
 	r.restart(flags...)
+	t.Cleanup(r.documented)
 	return r
+}
+
+// documented checks that the page of the controller has the reasons of the events.
+func (r *rig) documented() {
+	page, err := os.ReadFile(docsFile)
+	if err != nil {
+		r.t.Error(err)
+	}
+	r.notes.mu.Lock()
+	defer r.notes.mu.Unlock()
+	for _, line := range r.notes.lines {
+		if reason := strings.Fields(line)[1]; !strings.Contains(string(page), "`"+reason+"`") {
+			r.t.Errorf("%s has no event %s", docsFile, reason)
+		}
+	}
 }
 
 // restart is a new process, or another leader: it knows what stands in the cluster, in DNS and in the store.
