@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
+
 	"github.com/penstock-dev/penstock/e2e/internal/gateway"
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/route53emulator"
@@ -67,6 +69,40 @@ func TestAControllerInTrouble(t *testing.T) {
 	})
 	shares("after the API server was away", 0.5)
 	a.failures()
+}
+
+// TestALeaderThatWakesUp: a leader is stopped, with its machine perhaps, and another one leads meanwhile. When the first one goes on it does not know: what it
+// would write is not written, and it ends.
+func TestALeaderThatWakesUp(t *testing.T) {
+	t.Parallel()
+	each(t, map[string]setup{"Route53": {backend: "route53"}, "ExternalDNS": {backend: "externaldns"}}, func(t *testing.T, s setup) {
+		s.provider, s.publish, s.weights = "dns-weighted", controller, map[string]int{"east": 100, "west": 100}
+		a := newApp(t, s)
+		east := a.sites["east"]
+		east.wait("the weight is acknowledged", patience, func() bool { return east.served() == 100 })
+		first := east.controllers[0]
+		must(t, first.Pause())
+		east.controllers = append(east.controllers, east.startController())
+		east.setWeight(50)
+		east.wait("the weight is acknowledged by the other one", patience, func() bool { return east.served() == 50 })
+		// The first one knows of 100, and has something to write when it hears of this.
+		east.edit(name, func(i *networkingv1.Ingress) { i.Annotations[weightAnnotation] = "80" })
+		published := func() bool { return a.recordWeights(a.host)["east"] == 40 }
+		east.wait("the other one has published the change", patience, published)
+		<-time.After(lag)
+		from := time.Now()
+		must(t, first.Resume())
+		select {
+		case <-first.Ended():
+		case <-time.After(patience):
+			t.Fatal("it goes on, although another one leads")
+		}
+		<-time.After(2 * syncDelay)
+		if changed := a.changedBefore(time.Now()); changed.After(from) || !published() || east.served() != 50 {
+			t.Errorf("published %v, last changed at %s, acknowledged %d; want nothing new since %s", a.recordWeights(a.host), changed, east.served(), from)
+		}
+		a.failures()
+	})
 }
 
 // restartController starts the last replica of the controller again if it has ended, as a kubelet does.

@@ -84,6 +84,7 @@ type Options struct {
 	RampHealthCheck    bool
 	RampReady          int
 	clock              clock.Clock
+	lease              *lease // nil without leader election
 	filter             filter
 	origin             string // of the cluster; empty where no backend compares it
 }

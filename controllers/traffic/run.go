@@ -51,6 +51,10 @@ func Run(ctx context.Context, config *rest.Config, opts Options, log *zap.Sugare
 	}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = float32(opts.KubeAPIQPS), opts.KubeAPIBurst
+	if opts.LeaderElection {
+		opts.lease = &lease{clock: opts.clock}
+		config.Wrap(opts.lease.kubernetes)
+	}
 	pod := types.NamespacedName{Namespace: podNamespace(), Name: os.Getenv("POD_NAME")}
 	if err := reach(ctx, config); err != nil {
 		return err
@@ -118,7 +122,7 @@ func newManager(config *rest.Config, opts Options, filling *filling, log *zap.Su
 	if err != nil {
 		return nil, err
 	}
-	timeout := shutdownTimeout
+	timeout, duration := shutdownTimeout, leaseDuration
 	m, err := manager.New(config, manager.Options{
 		Scheme:                        clientgoscheme.Scheme,
 		Logger:                        zapr.NewLogger(log.Desugar()),
@@ -129,6 +133,7 @@ func newManager(config *rest.Config, opts Options, filling *filling, log *zap.Su
 		LeaderElectionID:              LeaseID,
 		LeaderElectionNamespace:       leaseNamespace(opts),
 		LeaderElectionReleaseOnCancel: true, // the process ends with Run
+		LeaseDuration:                 &duration,
 		GracefulShutdownTimeout:       &timeout,
 	})
 	if err != nil {
@@ -300,7 +305,11 @@ func newBackend(m manager.Manager, opts Options, log *zap.SugaredLogger) (dns.Ba
 	if opts.Backend == BackendRoute53 {
 		o := opts.route53()
 		o.Registerer = crmetrics.Registry
-		return route53.New(route53.NewEnvironmentClient(), log, o), nil
+		api := route53.NewEnvironmentClient()
+		if opts.lease != nil {
+			api = whileLeading{api, opts.lease}
+		}
+		return route53.New(api, log, o), nil
 	}
 	client, err := dynamic.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
 	if err != nil {

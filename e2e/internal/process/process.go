@@ -129,6 +129,19 @@ func (p *Process) Stop(patience time.Duration) {
 	}
 }
 
+// Pause stops the program where it is, as a machine that is moved does, until Resume.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume lets a program go on that was stopped by Pause.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send %s to %s: %w", s, p.cmd.Path, err)
+	}
+	return nil
+}
+
 // PID is the number of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

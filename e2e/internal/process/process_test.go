@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +103,28 @@ func TestStopAndKill(t *testing.T) {
 	}
 }
 
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	p := shell(t, process.Options{}, "exec sleep 1000")
+	for _, step := range []struct {
+		do      func() error
+		stopped bool
+	}{{p.Pause, true}, {p.Resume, false}, {p.Pause, true}} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		for until := time.Now().Add(patience); (stateOf(p.PID()) == "T") != step.stopped; <-time.After(time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatalf("state %s, want stopped %t", stateOf(p.PID()), step.stopped)
+			}
+		}
+	}
+	p.Kill()
+	if err := p.Resume(); err == nil {
+		t.Error("a program goes on that has ended")
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	t.Parallel()
 	if _, err := process.Start(process.Options{}, "/nonexistent"); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
@@ -158,9 +179,18 @@ func TestParentIsKilled(t *testing.T) {
 
 // alive tells whether a process runs: one that has ended may be there until its new parent has taken notice.
 func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
+	state := stateOf(pid)
+	return state != "" && state != "Z"
+}
+
+// stateOf returns the state of a process, such as T if it is stopped; empty if there is none.
+// https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+func stateOf(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	state, _, _ := strings.Cut(rest, " ")
+	return state
 }
