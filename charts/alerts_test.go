@@ -1,6 +1,7 @@
 package charts_test
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -119,16 +120,19 @@ func problems(expression string, names map[string]bool) []string {
 	return found
 }
 
-// What is only assumed to be in sync is never acknowledged, so alerts that wait for it would never end.
-func TestNoAlertsOfWhatIsAssumed(t *testing.T) {
+// What is only assumed to be in sync is never acknowledged, so alerts that wait for it would never end. Where nothing is assumed they are there, however the
+// 0 is written; the route53 backend assumes nothing.
+func TestAlertsOfWhatIsAssumed(t *testing.T) {
 	t.Parallel()
-	text := mustRender(t, "{options: {clusterName: east, assumeSyncAfter: 3m}, prometheusRule: {enabled: true}}")
-	for _, name := range []string{"PenstockWeightNotServed", "PenstockIngressesPending"} {
-		if strings.Contains(text, name) {
-			t.Errorf("%s is there with assumeSyncAfter", name)
+	for option, assumed := range map[string]bool{
+		"assumeSyncAfter: 3m": true, "assumeSyncAfter: 0.5s": true, "assumeSyncAfter: 0s": false, `assumeSyncAfter: "0"`: false, "assumeSyncAfter: 0m": false,
+		"assumeSyncAfter: 0h0m0s": false, "devMode: true": false, "assumeSyncAfter: 10m, dnsBackend: route53": false, "assumeSyncAfter: 10m, dnsBackend: externaldns": true,
+	} {
+		text := mustRender(t, fmt.Sprintf("{options: {clusterName: east, %s}, prometheusRule: {enabled: true}}", option))
+		for name, want := range map[string]bool{"PenstockWeightNotServed": !assumed, "PenstockIngressesPending": !assumed, "PenstockStoreFailing": true} {
+			if got := strings.Contains(text, "alert: "+name+"\n"); got != want {
+				t.Errorf("%s: %s is there: %t, want %t", option, name, got, want)
+			}
 		}
-	}
-	if !strings.Contains(text, "PenstockStoreFailing") {
-		t.Error("PenstockStoreFailing is not there with assumeSyncAfter")
 	}
 }

@@ -413,7 +413,9 @@ func TestValuesAreDocumented(t *testing.T) {
 	}
 	// What is commented is right when it is not.
 	all := strings.Replace(string(text), body, regexp.MustCompile(`(?m)^  # ([a-zA-Z0-9]+:)`).ReplaceAllString(body, "  $1"), 1)
-	all = strings.Replace(all, "\n  assumeSyncAfter: 3m", "", 1) // which goes with no step
+	all = strings.Replace(all, "\n  assumeSyncAfter: 3m", "", 1) // which goes with no step, and no resolvers
+	// Gates go with a step only, and that with a store.
+	all = strings.NewReplacer("\n  rampStep: 0", "\n  rampStep: 10", "\n  backendType: fake", "\n  backendType: configmap").Replace(all)
 	if _, err := render(t, all); err != nil {
 		t.Errorf("values.yaml with its comments removed: %v", err)
 	}
@@ -450,7 +452,7 @@ func TestWrongValues(t *testing.T) {
 		"Rate":            {"0 would never ask.", `options: {clusterName: a, route53Rate: 0}`, []string{"/options/route53Rate", "minimum: got 0, want 0.1"}},
 		"QPS":             {"0 is no rate.", `options: {clusterName: a, kubeAPIQPS: 0}`, []string{"/options/kubeAPIQPS", "not"}},
 		"Step":            {"A step is at most everything.", `options: {clusterName: a, rampStep: 101}`, []string{"/options/rampStep", "maximum: got 101, want 100"}},
-		"StepsUnproved":   {"Every step would wait for ever.", `options: {clusterName: a, backendType: configmap, rampStep: 25, assumeSyncAfter: 3m}`, []string{"rampStep 25", "assumeSyncAfter", "unset one"}},
+		"BlankQuery":      {"It asks nothing.", `options: {clusterName: a, rampQuery: " "}`, []string{"/options/rampQuery", "pattern"}},
 		"Switch":          {"\"yes\" is text.", `options: {clusterName: a, devMode: "yes"}`, []string{"/options/devMode", "want boolean"}},
 		"Prometheus":      {"A URL has a scheme.", `options: {clusterName: a, prometheusURL: "prometheus:9090"}`, []string{"/options/prometheusURL", "pattern"}},
 		"Address":         {"The probes need a port.", `options: {clusterName: a, healthAddr: "8081"}`, []string{"/options/healthAddr", "pattern"}},

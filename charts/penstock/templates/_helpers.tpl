@@ -119,20 +119,3 @@ options, of which PromQL and regular expressions have some, are doubled.
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
-
-{{/* What the schema cannot say, or not in words. */}}
-{{- define "penstock.check" -}}
-{{- if and (gt (int .Values.replicas) 1) (not .Values.options.enableLeaderElection) -}}
-{{- fail (printf "replicas %d: several controllers need options.enableLeaderElection, or all of them write" (int .Values.replicas)) -}}
-{{- end -}}
-{{- if eq (include "penstock.metricsPort" .) (include "penstock.healthPort" .) -}}
-{{- fail (printf "options.metricsAddr and options.healthAddr both have port %s: give them different ones" (include "penstock.metricsPort" .)) -}}
-{{- end -}}
-{{- if and .Values.options.rampStep .Values.options.assumeSyncAfter (ne (toString .Values.options.assumeSyncAfter) "0s") -}}
-{{- fail (printf "options.rampStep %d: a step waits until DNS answers with the one before, which is not asked with options.assumeSyncAfter: unset one" (int .Values.options.rampStep)) -}}
-{{- end -}}
-{{- $budget := .Values.podDisruptionBudget -}}
-{{- if and $budget.enabled (eq (kindIs "invalid" $budget.minAvailable) (kindIs "invalid" $budget.maxUnavailable)) -}}
-{{- fail "podDisruptionBudget: set one of minAvailable and maxUnavailable, and the other to null" -}}
-{{- end -}}
-{{- end -}}
