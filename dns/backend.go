@@ -18,7 +18,8 @@ type Backend interface {
 	// Publish makes each Publication's Records the only ones of its Ingress and cluster, and reports one Status for each, in
 	// the same order. It writes nothing when nothing differs, and never waits for a change to be in sync: it is called again
 	// until it is. The records of one Publication change together or not at all. An error of one Publication is in its
-	// Status; the returned error is for what concerns all, such as credentials that were refused.
+	// Status, and so is that it could not be written yet; the returned error is for what concerns all, such as credentials
+	// that were refused.
 	Publish(ctx context.Context, publications ...Publication) ([]Status, error)
 }
 

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/internal/state"
 )
@@ -107,5 +109,68 @@ func TestACanaryGoesOnBesideOneThatIsLost(t *testing.T) {
 	shares(t, r, map[string]float64{primaryLB: 1})
 	if h := r.sync()[0].Hosts[0]; h.Warning != "" || len(r.records()) != 1 {
 		t.Errorf("the host: %+v, records %+v", h, r.records())
+	}
+}
+
+// While it is not known what a Canary wants, the cluster's weight stays as far exposed as it was, and follows what else changes it.
+func TestTheExposureStaysWhileItsWishIsLost(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"malformed": "x", "deleted": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, ingress("app", primaryLB))
+			r.weight.percent = whole(t, 50)
+			r.wish(state.Desired{Generation: 2, Mode: state.Shared, Exposure: 20})
+			r.until(effective(2))
+			r.spoil("app", map[string]string{state.DesiredKey: text})
+			for _, percent := range []int{50, 100} {
+				r.weight.percent = whole(t, percent)
+				r.restart()
+				r.sync()
+				if h := r.sync()[0].Hosts[0]; h.Weight != percent/5 || !strings.Contains(h.Warning, "configmap shop/app-penstock") {
+					t.Errorf("the host: %+v, want a fifth of %d, and a warning", h, percent)
+				}
+			}
+			r.wish(state.Desired{Generation: 3, Mode: state.Shared})
+			r.until(effective(3))
+			if got := r.records()[0].Weight; got != 100 {
+				t.Errorf("weight %d, want all of it", got)
+			}
+		})
+	}
+}
+
+// A ConfigMap that cannot be read holds up no Canary of another Ingress that ends.
+func TestACanaryOfAnotherIngressEndsBesideOneThatIsLost(t *testing.T) {
+	t.Parallel()
+	const besideHost, besideLB = "beside.example.com", "192.0.2.9"
+	beside, next := ingress("beside", "192.0.2.8"), preparedIngress(besideLB)
+	beside.Spec.Rules = []networkingv1.IngressRule{rule(besideHost, "beside")}
+	next.Name, next.Spec.Rules = "beside-new", []networkingv1.IngressRule{rule(besideHost, "beside-canary")}
+	r := newRig(t, ingress("app", primaryLB), preparedIngress(canaryLB), beside, next)
+	pass := func(d time.Duration) {
+		t.Helper()
+		for end := r.clock.Now().Add(d); r.clock.Now().Before(end); r.clock.Sleep(time.Second) {
+			if _, err := r.publisher.Sync(t.Context(), apex, types.NamespacedName{Namespace: namespace, Name: beside.Name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.wish(split(1, 30))
+	d := split(1, 30)
+	d.Ingress, d.Service, d.CanaryIngress = beside.Name, "beside", next.Name
+	r.wishFor("beside", d)
+	pass(10 * time.Minute)
+	if r.backend.Shares(besideHost)[besideLB] != 0.3 {
+		t.Fatalf("the other Ingress: %v", r.backend.Shares(besideHost))
+	}
+	r.spoil("app", map[string]string{state.DesiredKey: "x"})
+	if err := r.kube.CoreV1().ConfigMaps(namespace).Delete(t.Context(), state.Name("beside"), metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pass(10 * time.Minute)
+	shares(t, r, map[string]float64{primaryLB: 0.7, canaryLB: 0.3})
+	if got := r.backend.Shares(besideHost); got[besideLB] > 0 {
+		t.Errorf("%s: %v, want nobody at the canary that is gone", besideHost, got)
 	}
 }

@@ -36,6 +36,11 @@ func (m memory) effective(now time.Time) bool {
 	return !m.inSyncSince.IsZero() && !now.Before(m.effectiveAt())
 }
 
+// isNothing tells whether there was nothing to publish for an Ingress, as far as anybody knows, and is nothing now: that needs no evidence.
+func (m memory) isNothing(from, to []Record) bool {
+	return len(from)+len(to) == 0 && m.change == "" && m.plan != unknownPlan
+}
+
 // follow returns the memory for the plan that comes after m. When it is not known what m stands for, the answers of any record
 // that may have been published are counted.
 func (m memory) follow(from, to []Record, countWeights bool, opts PublisherOptions) memory {
@@ -168,6 +173,14 @@ func (m memory) anchored(now time.Time) memory {
 		}
 	}
 	return m
+}
+
+// remembers tells whether answers of an Ingress may still live, as far as this process knows.
+func (p *Publisher) remembers(name types.NamespacedName) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.memory[name]
+	return known
 }
 
 // remember keeps what is known of a job for the next call, and nothing of an Ingress whose last answers are gone.

@@ -75,7 +75,9 @@ func TestMetricsOfWhatIsGone(t *testing.T) {
 
 func TestMetricsOfAnIngressThatBecomesACanarys(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, earlyIngress(), ingress("app", primaryLB))
+	all := earlyIngress()
+	all.Spec.Rules = all.Spec.Rules[:1]
+	r := newRig(t, all, ingress("app", primaryLB))
 	series := r.measured()
 	for _, canarys := range []bool{false, true} {
 		if canarys {

@@ -73,10 +73,20 @@ type world struct {
 	beside map[string]string
 	shared map[string]error
 	wishes []*wish
-	// lost is why it is not known what some Canaries of the namespace want.
+	// canaries are the names of the Ingresses in the namespace that have Canaries of their own.
+	canaries map[string]bool
+	// lost is why it is not known what some Canaries want whose hosts may point at inner sets, and exposed what such Canaries exposed last.
 	lost      error
+	exposed   []exposure
 	published []Record
 	opts      PublisherOptions
+}
+
+// exposure is how much of the cluster's weight some hosts have, in per cent, and why it stays so.
+type exposure struct {
+	hosts   []string
+	percent int
+	why     error
 }
 
 // step is the state of one host in one call.
@@ -122,7 +132,7 @@ func (w *world) steps() []*step {
 		case len(s.inner) > 0:
 			s.stage = prepared
 		}
-		if s.stage == atInner && (s.wish == nil || s.wish.rank() == idle) && w.lost != nil {
+		if s.stage == atInner && (s.wish == nil || s.wish.rank() >= waiting) && w.lost != nil {
 			s.wish, s.held = nil, w.lost.Error()
 		}
 		w.moveFreely(s)
@@ -298,6 +308,11 @@ func (w *world) recordWeight(s *step) (int, error) {
 	if errors.Is(unready, errUnready) {
 		return 0, nil
 	}
+	for _, e := range w.exposed {
+		if slices.Contains(e.hosts, s.host) {
+			s.warning = join(s.warning, fmt.Sprintf("%s: the exposure stays at %d %%", e.why, e.percent))
+		}
+	}
 	share, err := IngressWeight(w.ingress, w.opts.AnnotationPrefix)
 	err = errors.Join(w.weightErr, err, unready)
 	switch {
@@ -319,6 +334,11 @@ func (w *world) exposure(host string) int {
 	for _, wish := range w.wishes {
 		if wish.desired.Mode == state.Shared && wish.desired.Exposure > 0 && slices.Contains(wish.hosts, host) {
 			lowest = min(lowest, wish.desired.Exposure)
+		}
+	}
+	for _, e := range w.exposed {
+		if slices.Contains(e.hosts, host) {
+			lowest = min(lowest, e.percent)
 		}
 	}
 	return lowest
@@ -373,7 +393,10 @@ func published(records, below []Record, identifier string) Target {
 func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.Observed {
 	o := state.Observed{
 		Generation: w.desired.Generation, Plan: m.plan, Change: m.change, TTLSeconds: int64((m.ttl + time.Second - 1) / time.Second),
-		Assumed: st.Assumed, Warning: st.Warning,
+		Assumed: st.Assumed, Warning: st.Warning, Ingress: w.desired.Ingress,
+	}
+	if w.desired.Mode == state.Shared && w.desired.Exposure%100 != 0 {
+		o.Exposure, o.Hosts = w.desired.Exposure, w.hosts
 	}
 	if !m.inSyncSince.IsZero() {
 		since, at := m.inSyncSince.UTC(), m.effectiveAt().UTC() // the same text wherever it is read and written again
@@ -400,7 +423,9 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		if w.desired.Mode != state.Split || s.wish != w { // another Canary splits the host
 			continue
 		}
-		o.Attached = o.Attached || s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach())
+		if s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach()) {
+			o.Attached, o.Hosts = true, append(o.Hosts, s.host)
+		}
 		switch {
 		case !w.attach():
 			done = done && s.stage == direct
@@ -413,7 +438,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		o.Error = err.Error()
 	}
 	sticky := w.observed.Generation == w.desired.Generation && w.observed.Effective
-	o.Effective = done && (sticky || m.effective(now))
+	o.Effective = done && (sticky || !st.Unwritten && m.effective(now))
 	if !o.Effective {
 		o.Pending = w.pending(done, m, st)
 	}
@@ -436,7 +461,7 @@ func (w *wish) refused(steps []*step) bool {
 
 func (w *wish) pending(done bool, m memory, st Status) string {
 	switch {
-	case m.inSyncSince.IsZero() && st.Reason != "":
+	case st.Reason != "" && (st.Unwritten || m.inSyncSince.IsZero()):
 		return st.Reason
 	case m.inSyncSince.IsZero():
 		return "not in sync yet"

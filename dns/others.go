@@ -67,14 +67,14 @@ func (p *Publisher) taken(ctx context.Context, host string, other *networkingv1.
 }
 
 func (w *world) isPrepared(name string) bool {
-	return slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.CanaryIngress == name })
+	return !w.canaries[name] && slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.CanaryIngress == name })
 }
 
 // preparedIngresses returns those that Canaries of the Ingress are split to, which are not published for themselves.
 func (w *world) preparedIngresses() []types.NamespacedName {
 	var names []types.NamespacedName
 	for _, wish := range w.wishes {
-		if wish.desired.Mode == state.Split {
+		if wish.desired.Mode == state.Split && w.isPrepared(wish.desired.CanaryIngress) {
 			names = append(names, types.NamespacedName{Namespace: w.ingress.Namespace, Name: wish.desired.CanaryIngress})
 		}
 	}
@@ -82,9 +82,10 @@ func (w *world) preparedIngresses() []types.NamespacedName {
 }
 
 // release publishes prepared Ingresses, of which something was published before there was a Canary. They get nothing new, and keep what the Ingress of the
-// Canary does not have, or not yet: nobody is without an answer in between.
-func (p *Publisher) release(ctx context.Context, prepared []*job) error {
+// Canary does not have, or not yet: nobody is without an answer in between. Results are about those that keep something, or should not.
+func (p *Publisher) release(ctx context.Context, prepared []*job) ([]Result, error) {
 	var errs []error
+	var results []Result
 	var ready []*job
 	for _, j := range prepared {
 		w := j.world
@@ -101,6 +102,7 @@ func (p *Publisher) release(ctx context.Context, prepared []*job) error {
 			}
 		}
 		if err != nil {
+			results = append(results, Result{Ingress: j.name, Err: err})
 			continue
 		}
 		w.hosts = slices.DeleteFunc(w.hosts, func(host string) bool { return taken[host] || !w.publishes(host) })
@@ -109,12 +111,20 @@ func (p *Publisher) release(ctx context.Context, prepared []*job) error {
 	}
 	errs = append(errs, p.publish(ctx, ready))
 	for _, j := range ready {
+		result := p.result(j)
 		p.remember(j)
-		p.metrics.forget(j.name)
 		errs = append(errs, j.status.Err)
+		if len(j.records) == 0 && j.status.Err == nil {
+			p.metrics.forget(j.name)
+			continue
+		}
+		results = append(results, result)
 	}
-	return errors.Join(errs...)
+	return results, errors.Join(errs...)
 }
+
+// isReleased tells whether nothing is left to publish for a prepared Ingress. The records of its heirs prove that they took the place of what it had.
+func (j *job) isReleased() bool { return len(j.heirs) > 0 && len(j.records) == 0 }
 
 func older(a, b *networkingv1.Ingress) bool {
 	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
+
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
@@ -84,5 +86,72 @@ func TestASecondCanaryTakesNothing(t *testing.T) {
 			}
 			shares(t, r, map[string]float64{primaryLB: 0.5, "192.0.2.3": 0.5})
 		})
+	}
+}
+
+// A host that comes to belong to two Canaries in mid-canary stays with the one that splits it, and the other goes on with its own hosts.
+func TestAnOverlapThatArisesBetweenTwoSplits(t *testing.T) {
+	t.Parallel()
+	const second, secondLB = "two.example.com", "192.0.2.3"
+	for first, other := range map[string]string{"a": "b", "b": "a"} {
+		t.Run(first, func(t *testing.T) {
+			t.Parallel()
+			app := ingress("app", primaryLB)
+			app.Spec.Rules = append(app.Spec.Rules, rule(second, "two"))
+			next := preparedIngress(secondLB)
+			next.Name, next.Spec.Rules = "two-new", []networkingv1.IngressRule{rule(second, "two-canary"), rule(host, "two-canary")}
+			r := newRig(t, app, preparedIngress(canaryLB), next)
+			r.wishFor(first, split(1, 30))
+			d := split(1, 100) // as after a failed promotion
+			d.Service, d.CanaryIngress = "two", next.Name
+			r.wishFor(other, d)
+			r.pass(10 * time.Minute)
+
+			more := rule(host, "two").HTTP.Paths[0]
+			more.Path = "/two"
+			app.Spec.Rules[0].HTTP.Paths = append(app.Spec.Rules[0].HTTP.Paths, more)
+			r.apply(app)
+			r.pass(time.Minute)
+			shares(t, r, map[string]float64{primaryLB: 0.7, canaryLB: 0.3})
+			if got := r.backend.Shares(second); got[secondLB] != 1 {
+				t.Errorf("%s: %v, want all at the canary as before", second, got)
+			}
+			if o := r.observedFor(other); !o.Effective || !strings.Contains(o.Warning, "splits the same host") {
+				t.Errorf("the one that does not get the host: %+v, want it effective with a warning", o)
+			}
+			if o := r.observedFor(first); !o.Effective || o.Warning != "" {
+				t.Errorf("the one that has the host: %+v", o)
+			}
+		})
+	}
+}
+
+// Whatever is lost of a Canary whose split is served, one that waits for the host takes nothing meanwhile, or afterwards.
+func TestAWaitingCanaryTakesNothingOfOneThatIsLost(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]map[string]string{
+		"desired": {state.DesiredKey: ""}, "desired malformed": {state.DesiredKey: "x"}, "observed": {state.ObservedKey: ""}, "observed malformed": {state.ObservedKey: "x"},
+	} {
+		for _, waiting := range []string{"a", "c"} {
+			t.Run(name+"/"+waiting, func(t *testing.T) {
+				t.Parallel()
+				other := preparedIngress("192.0.2.3")
+				other.Name = "other-new"
+				r := newRig(t, ingress("app", primaryLB), preparedIngress(canaryLB))
+				r.wishFor("b", split(1, 30))
+				r.pass(3 * time.Minute)
+				r.apply(other)
+				mine := split(2, 50)
+				mine.CanaryIngress = other.Name
+				r.wishFor(waiting, mine)
+				r.pass(30 * time.Second)
+				r.spoil("b", lost)
+				r.pass(3 * time.Minute)
+				shares(t, r, map[string]float64{primaryLB: 0.7, canaryLB: 0.3})
+				r.wishFor("b", split(2, 40))
+				r.pass(3 * time.Minute)
+				shares(t, r, map[string]float64{primaryLB: 0.6, canaryLB: 0.4})
+			})
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,8 +78,10 @@ func TestAPreparedIngressThatWasPublishedFirst(t *testing.T) {
 			r.apply(more)
 			results := sync()
 			shares(t, r, map[string]float64{primaryLB: 1})
-			if slices.ContainsFunc(results, func(result dns.Result) bool { return result.Ingress == early }) {
-				t.Errorf("results %+v: the prepared Ingress is the Canary's", results)
+			slices.Reverse(results)
+			last := slices.IndexFunc(results, func(result dns.Result) bool { return result.Ingress == early })
+			if hosts := results[max(last, 0)].Hosts; last < 0 || len(hosts) != 1 || hosts[0].Host != preview {
+				t.Errorf("results %+v: of the prepared Ingress only what nobody else has is waited for", results)
 			}
 			r.weight.percent = whole(t, 20)
 			r.restart()
@@ -135,7 +138,7 @@ func TestAPreparedIngressKeepsWhatItsHeirDoesNotGet(t *testing.T) {
 	}
 }
 
-// A prepared Ingress that was not published is not looked at, and one that has a Canary of its own is left as it is.
+// An Ingress that has a Canary of its own is published for itself, with the cluster's weight, also if another Canary names it.
 func TestAPreparedIngressWithACanaryOfItsOwn(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, ingress("app", primaryLB), earlyIngress())
@@ -146,13 +149,103 @@ func TestAPreparedIngressWithACanaryOfItsOwn(t *testing.T) {
 	d := unattached(1, "app-new")
 	d.Ingress, d.Service = early.Name, "app-canary"
 	r.wishFor("other", d)
-	for range 3 {
-		if results, err := r.publisher.Sync(t.Context(), apex, early); err != nil || len(results) != 1 {
-			t.Fatalf("results %+v, error %v", results, err)
+	for _, percent := range []int{100, 20} {
+		r.weight.percent = whole(t, percent)
+		for range 3 {
+			if results, err := r.publisher.Sync(t.Context(), apex, early); err != nil || len(results) != 2 || results[0].Hosts[0].Err == nil {
+				t.Fatalf("results %+v, error %v: want both, and no second record of the host", results, err)
+			}
+			r.clock.Sleep(time.Minute)
 		}
-		r.clock.Sleep(time.Minute)
+		if got, want := r.weightsOf(early), map[string]int{host: percent, preview: percent}; !maps.Equal(got, want) {
+			t.Errorf("its records are %v, want %v", got, want)
+		}
 	}
-	if got := r.weightsOf(early); len(got) != 2 {
-		t.Errorf("its records are %v, want both left", got)
+	attaching := split(2, 30)
+	attaching.CanaryIngress = early.Name
+	r.wish(attaching)
+	if _, err := r.publisher.Sync(t.Context(), apex, early); err != nil {
+		t.Fatal(err)
+	}
+	if o := r.observed(); !strings.Contains(o.Error, "has a Canary of its own") {
+		t.Errorf("observed %+v, want the split refused", o)
+	}
+}
+
+// What a prepared Ingress still has published takes part in the cluster's weight: it is waited for, and tried again.
+func TestAPreparedIngressIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB), earlyIngress())
+	sync := func() (found dns.Result) {
+		t.Helper()
+		results, _ := r.publisher.Sync(t.Context(), apex, early) // its error is in the result
+		for _, result := range results {
+			if result.Ingress == early {
+				found = result
+			}
+		}
+		return found
+	}
+	sync()
+	r.wish(unattached(1, early.Name))
+	sync()
+	r.clock.Sleep(time.Hour)
+	r.weight.percent = whole(t, 0)
+	r.backend.Fail(early.Name, errors.New("throttled"))
+	if got := sync(); got.Status.Err == nil {
+		t.Errorf("result %+v, want the error", got)
+	}
+	r.backend.Fail(early.Name, nil)
+	if got := sync(); got.Ingress != early || got.InSync() {
+		t.Errorf("result %+v, want one that is not in sync yet", got)
+	}
+	r.clock.Sleep(time.Hour)
+	if got := sync(); !got.InSync() || len(got.Hosts) != 1 || got.Hosts[0].Weight != 0 {
+		t.Errorf("result %+v, want weight 0 in sync", got)
+	}
+}
+
+// The withdrawal of what its heirs took over is followed until it is done, and no longer. It needs no evidence of its own: theirs is about the same names.
+func TestAPreparedIngressThatIsReleased(t *testing.T) {
+	t.Parallel()
+	all := earlyIngress()
+	all.Spec.Rules = all.Spec.Rules[:1]
+	r := newRig(t, ingress("app", primaryLB), all)
+	p, err := dns.NewPublisher("east", dns.NewKubeSource(r.kube, r.clock), r.backend, r.weight, nil,
+		dns.PublisherOptions{Clock: r.clock, Prove: func() bool { return true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *dns.Publication
+	sync := func() {
+		t.Helper()
+		last = nil
+		r.backend.Intercept(nil, func(publications []dns.Publication) error {
+			for i := range publications {
+				if publications[i].Ingress == early {
+					last = &publications[i]
+				}
+			}
+			return nil
+		})
+		if _, err := p.Sync(t.Context(), early, apex); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sync()
+	r.clock.Sleep(time.Hour)
+	r.wish(unattached(1, early.Name))
+	for _, when := range []string{"released", "and not in sync yet"} {
+		if sync(); last == nil || len(last.Records) > 0 || last.Prove {
+			t.Errorf("%s: published is %+v, want a withdrawal that needs no evidence", when, last)
+		}
+		r.clock.Sleep(time.Second)
+	}
+	r.clock.Sleep(time.Hour)
+	sync()
+	r.clock.Sleep(time.Hour)
+	sync()
+	if sync(); last != nil {
+		t.Errorf("long after, published is %+v, want nothing", last)
 	}
 }

@@ -149,7 +149,7 @@ type job struct {
 }
 
 // Sync brings each Ingress forward by what can be done now, and answers in the ConfigMaps of its Canaries. It never waits for DNS: call
-// it again. Results leave out Ingresses that others publish, such as a canary's. The error joins what
+// it again. Results leave out Ingresses that others publish, such as a canary's that has nothing published for itself. The error joins what
 // went wrong with single Ingresses, which does not stop the others.
 func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName) ([]Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.opts.CallTimeout)
@@ -176,11 +176,13 @@ func (p *Publisher) Sync(ctx context.Context, ingresses ...types.NamespacedName)
 	var moved []*job
 	now := p.opts.Clock.Now()
 	for _, j := range jobs {
-		if j.status.Err == nil && advance(j.steps, j.status.InSync, j.memory.effective(now)) {
+		if j.status.written() && advance(j.steps, j.status.InSync, j.memory.effective(now)) {
 			moved = append(moved, j)
 		}
 	}
-	errs = append(errs, p.publish(ctx, moved), p.release(ctx, prepared))
+	errs = append(errs, p.publish(ctx, moved))
+	kept, err := p.release(ctx, prepared)
+	results, errs = append(results, kept...), append(errs, err)
 	for _, j := range jobs {
 		result := p.result(j)
 		p.remember(j)
@@ -222,7 +224,10 @@ func (p *Publisher) lock(ingresses []types.NamespacedName) (unlock func()) {
 
 // read collects what the step of an Ingress is decided from. It returns nil for an Ingress that is not published for itself, and of which nothing is.
 func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, error) {
-	w := &world{cluster: p.cluster, opts: p.opts, others: map[string]error{}, beside: map[string]string{}, shared: map[string]error{}, unready: map[string]error{}}
+	w := &world{
+		cluster: p.cluster, opts: p.opts, canaries: map[string]bool{},
+		others: map[string]error{}, beside: map[string]string{}, shared: map[string]error{}, unready: map[string]error{},
+	}
 	j := &job{name: name, world: w, configMaps: map[string]*corev1.ConfigMap{}}
 	var err error
 	w.ingress, err = p.source.Ingress(ctx, name)
@@ -249,7 +254,11 @@ func (p *Publisher) read(ctx context.Context, name types.NamespacedName) (*job, 
 	if w.published, err = p.backend.Published(ctx, p.cluster, name, w.hosts); err != nil {
 		return nil, fmt.Errorf("read what is published for ingress %s: %w", name, err)
 	}
-	if len(j.heirs) > 0 && (len(w.published) == 0 || len(w.wishes) > 0) {
+	w.checkOverlap()
+	if len(w.wishes) > 0 {
+		j.heirs = nil // it has a Canary of its own, so it is published for itself
+	}
+	if len(j.heirs) > 0 && len(w.published) == 0 && !p.remembers(name) {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	w.weight, w.weightErr = p.weight.ClusterWeight(ctx)
@@ -286,13 +295,24 @@ func (p *Publisher) askReady(ctx context.Context, w *world, host string) {
 // readWishes reads the Canaries' ConfigMaps.
 func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.ConfigMap) error {
 	for i := range canaries {
+		if desired, _, _ := state.Read(&canaries[i]); desired.Ingress != "" && canaries[i].DeletionTimestamp == nil { // malformed is said below
+			j.world.canaries[desired.Ingress] = true
+		}
+	}
+	for i := range canaries {
 		cm := &canaries[i]
 		desired, observed, err := state.Read(cm)
 		if err != nil && desired.Mode == "" {
 			p.log.Warnw("configmap left out", "configmap", cm.Namespace+"/"+cm.Name, "reason", err.Error())
 		}
-		if desired.Mode == "" && cm.DeletionTimestamp == nil {
-			j.world.lost = errors.Join(j.world.lost, lostWish(cm, observed, err))
+		if mine := observed.Ingress == "" || observed.Ingress == j.name.Name; mine && desired.Mode == "" && cm.DeletionTimestamp == nil {
+			why := lostWish(cm, err)
+			switch {
+			case observed.Exposure > 0:
+				j.world.exposed = append(j.world.exposed, exposure{observed.Hosts, observed.Exposure, why})
+			case observed.Attached, err != nil && observed.Generation == 0:
+				j.world.lost = errors.Join(j.world.lost, why)
+			}
 		}
 		if desired.Mode == state.Split && desired.CanaryIngress == j.name.Name {
 			j.heirs = append(j.heirs, types.NamespacedName{Namespace: j.name.Namespace, Name: desired.Ingress})
@@ -310,19 +330,15 @@ func (p *Publisher) readWishes(ctx context.Context, j *job, canaries []corev1.Co
 			}
 		}
 	}
-	checkOverlap(j.world.wishes)
 	return nil
 }
 
-// lostWish returns why it is not known what a Canary wants whose hosts may point at an inner set; nil for one whose hosts do not.
-func lostWish(cm *corev1.ConfigMap, observed state.Observed, malformed error) error {
-	switch {
-	case malformed != nil && (observed.Attached || observed.Generation == 0):
+// lostWish returns why it is not known what a Canary wants.
+func lostWish(cm *corev1.ConfigMap, malformed error) error {
+	if malformed != nil {
 		return malformed
-	case observed.Attached:
-		return fmt.Errorf("configmap %s/%s: data.%s is missing: the router of the Canary writes it anew", cm.Namespace, cm.Name, state.DesiredKey)
 	}
-	return nil
+	return fmt.Errorf("configmap %s/%s: data.%s is missing: the router of the Canary writes it anew", cm.Namespace, cm.Name, state.DesiredKey)
 }
 
 // readPrepared reads the Ingress of a canary in split mode and checks that DNS can split at all.
@@ -339,25 +355,66 @@ func (p *Publisher) readPrepared(ctx context.Context, j *job, w *wish) error {
 	if err != nil {
 		return err
 	}
+	if j.world.canaries[ingress.Name] {
+		w.err = fmt.Errorf("ingress %s, which the annotation penstock.dev/canary-ingress of the Canary names, has a Canary of its own: name one that has none", name)
+		return nil
+	}
 	w.prepared = ingress
 	w.err = CheckSplit(j.world.ingress, ingress, w.desired.Service)
 	return nil
 }
 
-// checkOverlap refuses a second Canary that would split the same host. The first is the one whose split may still be served, then one that wants it, and one
-// that does neither is in nobody's way.
-func checkOverlap(wishes []*wish) {
-	slices.SortFunc(wishes, func(a, b *wish) int { return cmp.Or(a.rank()-b.rank(), strings.Compare(a.configMap, b.configMap)) })
-	for i, w := range wishes {
-		for _, first := range wishes[:i] {
-			both := slices.ContainsFunc(w.hosts, func(h string) bool { return slices.Contains(first.hosts, h) })
-			if both && w.attach() {
-				w.err = fmt.Errorf("configmap %s: configmap %s splits the same host, and DNS can split a host for one Canary at a time: "+
-					"this one goes on when that one has ended; or give it a host of its own", w.configMap, first.configMap)
-				w.hosts = nil
+// checkOverlap gives a host that several Canaries would split to one of them: the one that splits it, then one whose split may still be served, then one that
+// wants it, and one that does neither is in nobody's way. What another Canary splits of a host of its own goes on.
+func (w *world) checkOverlap() {
+	slices.SortFunc(w.wishes, func(a, b *wish) int {
+		return cmp.Or(a.rank()-b.rank(), w.leads(b)-w.leads(a), strings.Compare(a.configMap, b.configMap))
+	})
+	for i, second := range w.wishes {
+		for _, first := range w.wishes[:i] {
+			for _, host := range slices.Clone(second.hosts) {
+				if second.attach() && slices.Contains(first.hosts, host) {
+					keeper, other := first, second
+					if second.splits(host) && !first.splits(host) {
+						keeper, other = second, first
+					}
+					other.yield(host, keeper)
+				}
 			}
 		}
 	}
+}
+
+// leads counts the hosts whose inner set leads to a Canary's prepared Ingress. It tells whose they are where what was observed is lost.
+func (w *world) leads(to *wish) int {
+	if to.prepared == nil {
+		return 0
+	}
+	target, err := TargetOf(to.prepared)
+	if err != nil {
+		return 0 // it leads nowhere
+	}
+	n := 0
+	for _, host := range to.hosts {
+		inner, _, err := namesOf(w.cluster, host)
+		at := slices.DeleteFunc(slices.Clone(w.published), func(r Record) bool { return r.Name != inner })
+		if err == nil && len(published(at, nil, Canary).shared(target)) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// splits tells whether a host was seen to be split for the Canary.
+func (w *wish) splits(host string) bool {
+	return w.rank() <= leaving && slices.Contains(w.observed.Hosts, host)
+}
+
+// yield leaves a host to another Canary. One that splits nothing yet has to wait.
+func (w *wish) yield(host string, to *wish) {
+	w.err = fmt.Errorf("configmap %s: configmap %s splits the same host, %q, and DNS can split a host for one Canary at a time: "+
+		"this one goes on when that one has ended; or give it a host of its own", w.configMap, to.configMap, host)
+	w.hosts = slices.DeleteFunc(slices.Clone(w.hosts), func(h string) bool { return h == host || w.rank() > leaving })
 }
 
 // publish hands the records of the jobs, with their hosts where they are now, to the backend, and notes how far they are.
@@ -378,7 +435,8 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 		j.records = append([]Record{}, j.world.records(j.steps)...)
 		j.memory = j.memory.follow(from, j.records, j.world.countWeights(), p.opts)
 		publications[i] = Publication{
-			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records, Prove: j.world.prove(j.steps) || p.opts.Prove != nil && p.opts.Prove(),
+			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records,
+			Prove: j.world.prove(j.steps) || p.opts.Prove != nil && p.opts.Prove() && !before[i].isNothing(from, j.records) && !j.isReleased(),
 			Takes: j.world.preparedIngresses(),
 			Prior: Status{Change: j.memory.change, InSync: !j.memory.inSyncSince.IsZero(), InSyncSince: j.memory.inSyncSince},
 		}
@@ -393,8 +451,10 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 	}
 	for i, j := range jobs {
 		j.status = statuses[i]
-		if j.status.Err != nil { // nothing was written: what is remembered is still about what is published
-			p.log.Warnw("records not published", "ingress", j.name.String(), "reason", j.status.Err.Error())
+		if !j.status.written() { // what is remembered is still about what is published
+			if j.status.Err != nil {
+				p.log.Warnw("records not published", "ingress", j.name.String(), "reason", j.status.Err.Error())
+			}
 			j.memory, j.records = before[i], published[i]
 			continue
 		}

@@ -76,6 +76,11 @@ type Status struct {
 	Reason string
 	// Warning says, for people, what stands in DNS as asked for and may still be wrong, such as a name whose weights are all zero.
 	Warning string
+	// Unwritten is true when the records could not be written yet, without an error, and Reason says what for: what is published is as before.
+	Unwritten bool
 	// Err is why this Publication was refused or could not be written; other Publications of the call are not touched by it.
 	Err error
 }
+
+// written tells whether the records stand as they were given.
+func (s Status) written() bool { return s.Err == nil && !s.Unwritten }

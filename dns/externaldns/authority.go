@@ -82,7 +82,7 @@ func (a *asker) serversOf(ctx context.Context, m marker) ([]server, error) {
 }
 
 // deeper returns the zone below z in which a name lies; empty when it lies in z. It asks the servers of z, since a resolver would remember that the name
-// does not exist yet.
+// does not exist yet. Those that have the deeper zone as well refer nobody to it, but answer from it.
 func (a *asker) deeper(ctx context.Context, z zone, name string) (string, error) {
 	key := name + " in " + z.name
 	if known, ok := a.knownZone(key); ok {
@@ -99,16 +99,39 @@ func (a *asker) deeper(ctx context.Context, z zone, name string) (string, error)
 			continue
 		}
 		found := ""
-		for _, rr := range append(reply.Ns, reply.Answer...) {
-			ns, ok := rr.(*mdns.NS)
-			if ok && plain(ns.Hdr.Name) != z.name && mdns.IsSubDomain(mdns.Fqdn(z.name), ns.Hdr.Name) && mdns.IsSubDomain(ns.Hdr.Name, mdns.Fqdn(name)) {
-				found = plain(ns.Hdr.Name) // another owner's are those behind a CNAME
+		switch _, parent, _ := strings.Cut(name, "."); {
+		case !isAlias(reply, name):
+			found = cut(reply, z, name)
+		case parent != z.name: // a CNAME stands at no apex, so it is in its parent's zone
+			if found, err = a.deeper(ctx, z, parent); err != nil {
+				return "", err
 			}
 		}
 		a.know(key, zone{name: found})
 		return found, nil
 	}
 	return "", errors.Join(errs...)
+}
+
+// isAlias tells whether a name is a CNAME.
+func isAlias(reply *mdns.Msg, name string) bool {
+	return slices.ContainsFunc(reply.Answer, func(rr mdns.RR) bool {
+		return rr.Header().Rrtype == mdns.TypeCNAME && strings.EqualFold(rr.Header().Name, mdns.Fqdn(name))
+	})
+}
+
+// cut returns the zone below z in which a name lies, as a server of z says it: a referral and the apex have NS records, and what else there is to say about a
+// name that has none comes with the SOA record of its zone. It is empty when the name lies in z.
+func cut(reply *mdns.Msg, z zone, name string) string {
+	found := ""
+	for _, rr := range slices.Concat(reply.Ns, reply.Answer) {
+		at, kind := plain(rr.Header().Name), rr.Header().Rrtype
+		below := at != z.name && mdns.IsSubDomain(mdns.Fqdn(z.name), mdns.Fqdn(at)) && mdns.IsSubDomain(mdns.Fqdn(at), mdns.Fqdn(name))
+		if below && (kind == mdns.TypeNS || kind == mdns.TypeSOA) {
+			found = at
+		}
+	}
+	return found
 }
 
 // zone finds the zone of a name. That may not exist yet, and a resolver that is asked for it then would remember that, and tell so those who ask for the name

@@ -194,7 +194,7 @@ func (b *Backend) end(ctx context.Context, pub dns.Publication, done begun, mayA
 	case done.ended != nil:
 		return *done.ended
 	case errors.Is(done.err, errLeaving), errors.Is(done.err, errUnasked):
-		return dns.Status{Reason: done.err.Error()}
+		return dns.Status{Unwritten: true, Reason: done.err.Error()}
 	case done.err != nil:
 		return dns.Status{Err: done.err}
 	}
@@ -225,8 +225,8 @@ func (b *Backend) withdraw(ctx context.Context, pub dns.Publication) begun {
 		p.change, p.gone = before.change, before.held.gone
 	case before != nil:
 		p.gone = before.held.without(nil)
-	case pub.Prior.InSync && strings.HasPrefix(pub.Prior.Change, withdrawn):
-		p.change = pub.Prior.Change
+	case strings.HasPrefix(b.proven(pub), withdrawn):
+		p.change = b.proven(pub)
 	case b.opts.AssumeSyncAfter > 0: // nothing is asked, so nothing need be remembered
 	default:
 		return begun{ended: &dns.Status{Reason: fmt.Sprintf("dnsendpoint %s is gone, and nobody remembers what it held, so nothing proves that name servers have "+

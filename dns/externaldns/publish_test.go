@@ -195,6 +195,26 @@ func foreign(name string) *unstructured.Unstructured {
 	return object
 }
 
+// Somebody who starts a cluster with a wrong name must not be told to delete what is served.
+func TestObjectsOfAnotherSetIdentifier(t *testing.T) {
+	t.Parallel()
+	object := foreign(shop.Name)
+	object.Object["spec"] = map[string]any{"endpoints": []any{
+		map[string]any{"dnsName": "old.example.com", "recordType": "A", "targets": []any{"192.0.2.99"}},
+		map[string]any{"dnsName": "www.example.com", "recordType": "CNAME", "setIdentifier": "prod01", "targets": []any{"lb.example.net"}},
+	}}
+	r := newRig(t, object)
+	status := r.publish(publication(hostRecord(50)))
+	want := fmt.Sprintf(`dnsendpoint shop/web: its endpoints have the set identifier "prod01", and this cluster is %q: correct the cluster's name if that is "prod01", `+
+		"or leave the object to whom it belongs. Deleting it deletes its records", cluster)
+	if status.Err == nil || !strings.Contains(status.Err.Error(), want) || !errors.Is(status.Err, dns.ErrRefused) {
+		t.Errorf("error %v, want a refusal with %q", status.Err, want)
+	}
+	if got := r.writes(); got > 0 {
+		t.Errorf("%d writes", got)
+	}
+}
+
 func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, foreign(shop.Name))
@@ -281,7 +301,7 @@ func TestAnObjectThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	r.put(object)
 	r.writes()
 	status := r.publish(publication(hostRecord(60)))
-	if status.Err != nil || status.InSync || !strings.Contains(status.Reason, "being deleted") {
+	if status.Err != nil || status.InSync || !status.Unwritten || !strings.Contains(status.Reason, "being deleted") {
 		t.Errorf("%+v", status)
 	}
 	if got := r.writes(); got > 0 {

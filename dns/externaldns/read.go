@@ -25,10 +25,13 @@ func (b *Backend) get(ctx context.Context, key owner, fresh bool) (object *unstr
 		return nil, nil, fmt.Errorf("get dnsendpoint %s: %w", key.ingress, err)
 	case isOurs(object), b.opts.Adopt && adoptable(object, key.cluster):
 		return object, nil, nil
-	default:
-		return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
-			key.ingress, ManagedByLabel, managedBy)), nil
 	}
+	if set := otherSet(object, key.cluster); set != "" {
+		return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s: its endpoints have the set identifier %q, and this cluster is %q: correct the cluster's name if that is %q, "+
+			"or leave the object to whom it belongs. Deleting it deletes its records", key.ingress, set, key.cluster, set)), nil
+	}
+	return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
+		key.ingress, ManagedByLabel, managedBy)), nil
 }
 
 // read asks the cache if there is one, and the API server if the cache is known to be behind.
@@ -92,6 +95,20 @@ func belongs(object *unstructured.Unstructured, cluster string) bool {
 func holdsOnly(object *unstructured.Unstructured, cluster string) bool {
 	endpoints, err := endpointsOf(object)
 	return err == nil && !slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.SetIdentifier != cluster })
+}
+
+// otherSet returns a set identifier of an object that is not a cluster's, empty if there is none.
+func otherSet(object *unstructured.Unstructured, cluster string) string {
+	endpoints, err := endpointsOf(object)
+	if err != nil {
+		return "" // whose it is cannot be told
+	}
+	for _, e := range endpoints {
+		if e.SetIdentifier != "" && e.SetIdentifier != cluster {
+			return e.SetIdentifier
+		}
+	}
+	return ""
 }
 
 // adoptable tells whether an object is what an earlier traffic controller made for the Ingress of its name.

@@ -142,17 +142,22 @@ func (r *rig) externalDNS(upsertOnly bool) {
 	}
 	var all []ingested
 	for i := range list.Items {
-		text, err := json.Marshal(list.Items[i].Object["spec"])
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		var spec struct{ Endpoints []ingested }
-		if err := json.Unmarshal(text, &spec); err != nil {
-			r.t.Fatal(err)
-		}
-		all = append(all, spec.Endpoints...)
+		all = append(all, r.ingest(&list.Items[i])...)
 	}
 	r.server.serve(upsertOnly, all)
+}
+
+func (r *rig) ingest(object *unstructured.Unstructured) []ingested {
+	r.t.Helper()
+	text, err := json.Marshal(object.Object["spec"])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var spec struct{ Endpoints []ingested }
+	if err := json.Unmarshal(text, &spec); err != nil {
+		r.t.Fatal(err)
+	}
+	return spec.Endpoints
 }
 
 // nameServer is both a resolver and the authority for example.com.
@@ -183,24 +188,29 @@ func newNameServer(t *testing.T) *nameServer {
 	s := &nameServer{t: t, records: map[string][]string{}, turns: map[string]int{}, zones: []string{"example.com"}, asked: map[string]int{}, sought: map[string]int{}}
 	listener, packets := listen(t)
 	s.address = listener.Addr().String()
+	run(t, &mdns.Server{Listener: listener, Handler: s})
+	run(t, &mdns.Server{PacketConn: packets, Handler: s})
+	return s
+}
+
+// run serves until the end of the test.
+func run(t *testing.T, server *mdns.Server) {
+	t.Helper()
 	var running sync.WaitGroup
 	t.Cleanup(running.Wait)
-	for _, server := range []*mdns.Server{{Listener: listener, Handler: s}, {PacketConn: packets, Handler: s}} {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		running.Go(func() {
-			if err := server.ActivateAndServe(); err != nil {
-				t.Error(err)
-			}
-		})
-		<-started
-		t.Cleanup(func() {
-			if err := server.ShutdownContext(context.WithoutCancel(t.Context())); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	return s
+	started := make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	running.Go(func() {
+		if err := server.ActivateAndServe(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-started
+	t.Cleanup(func() {
+		if err := server.ShutdownContext(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // listen returns the same port for TCP and UDP. The one that the system gives for the first may be taken for the second.

@@ -104,6 +104,9 @@ func (b *Backend) follow(ctx context.Context, key owner, pub dns.Publication, p 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.progress[key] = &state
+	if strings.HasPrefix(p.change, withdrawn) && b.proven(pub) == p.change {
+		delete(b.progress, key) // the caller remembers all that there is
+	}
 	change := p.change
 	if state.granted || b.opts.AssumeSyncAfter > 0 {
 		change = assumed + change
@@ -127,13 +130,9 @@ func (b *Backend) recall(key owner, pub dns.Publication, p plan, written bool) p
 		state.notBefore = now.Add(unknownNames)
 	}
 	state.held = held{endpoints: p.endpoints, gone: p.gone}
-	prior := pub.Prior.Change
-	if b.opts.AssumeSyncAfter > 0 {
-		prior = strings.TrimPrefix(prior, assumed)
-	}
 	switch {
 	case !state.inSync.IsZero():
-	case pub.Prior.InSync && prior == p.change:
+	case b.proven(pub) == p.change:
 		state.inSync = pub.Prior.InSyncSince
 		if state.inSync.IsZero() {
 			state.inSync = now
@@ -142,6 +141,17 @@ func (b *Backend) recall(key owner, pub dns.Publication, p plan, written bool) p
 		state.inSync, state.granted = now, true
 	}
 	return state
+}
+
+// proven returns the change that the caller remembers to be in sync, empty if there is none.
+func (b *Backend) proven(pub dns.Publication) string {
+	switch {
+	case !pub.Prior.InSync:
+		return ""
+	case b.opts.AssumeSyncAfter > 0:
+		return strings.TrimPrefix(pub.Prior.Change, assumed)
+	}
+	return pub.Prior.Change
 }
 
 // check asks DNS for the markers, and for what should have gone.
@@ -156,6 +166,9 @@ func (b *Backend) check(ctx context.Context, state *progress, pub dns.Publicatio
 		if waited := now.Sub(state.begun); waited > patience {
 			state.reason += fmt.Sprintf("; it is %s old: look whether external-dns runs with --source=crd, --provider=aws and --policy=sync, manages CNAME, A and AAAA records, "+
 				"and has the host within its --domain-filter, and into its log", waited.Truncate(time.Minute))
+			if !b.asker.recursive {
+				state.reason += "; or, where these name servers are not those of the host's zone, such as a private one, set resolvers (PENSTOCK_DNS_RESOLVERS) that clients use"
+			}
 		}
 		return
 	}

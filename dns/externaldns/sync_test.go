@@ -263,11 +263,23 @@ func TestWhatComesBackIsNotMissed(t *testing.T) {
 
 func TestAMarkerThatNeverComesSaysWhatToLookAt(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	pub := publication(hostRecord(50))
-	r.publish(pub)
-	r.clock.Advance(4 * time.Minute)
-	r.waits(pub, "it is 4m0s old: look whether external-dns runs with --source=crd")
+	for name, resolvers := range map[string]bool{"authoritative servers": false, "resolvers": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			if resolvers {
+				r.opts.Resolvers = []string{r.server.address}
+				r.restart()
+			}
+			pub := publication(hostRecord(50))
+			r.publish(pub)
+			r.clock.Advance(4 * time.Minute)
+			r.waits(pub, "it is 4m0s old: look whether external-dns runs with --source=crd")
+			if told := strings.Contains(r.prior.Reason, "set resolvers (PENSTOCK_DNS_RESOLVERS)"); told == resolvers {
+				t.Errorf("told to set resolvers: %t, in %q", told, r.prior.Reason)
+			}
+		})
+	}
 }
 
 // What is waited for is told anew when there is something new, not at each check.
@@ -473,6 +485,11 @@ func TestWithdrawnIsWhatNobodyAnswersAnyMore(t *testing.T) {
 				t.Errorf("it took %s", took)
 			}
 			since := r.prior
+			for range 2 {
+				if status := r.publish(publication()); status != since || r.backend.Remembered() > 0 {
+					t.Errorf("once the caller remembers it: %+v, want %+v; %d Ingresses are kept", status, since, r.backend.Remembered())
+				}
+			}
 			r.restart()
 			r.clock.Advance(time.Hour)
 			if status := r.publish(publication()); status != since {
@@ -517,8 +534,11 @@ func TestWhatNobodyRemembersIsNotProven(t *testing.T) {
 	r.restart()
 	r.waits(publication(), "assumed to need 1m0s")
 	r.clock.Advance(time.Minute)
-	if status := r.publish(publication()); !status.InSync || !status.Assumed {
-		t.Errorf("%+v, want it assumed", status)
+	since := r.publish(publication())
+	for range 2 {
+		if status := r.publish(publication()); !status.InSync || !status.Assumed || status != since || r.backend.Remembered() > 0 {
+			t.Errorf("%+v, want it assumed as in %+v; %d Ingresses are kept", status, since, r.backend.Remembered())
+		}
 	}
 }
 

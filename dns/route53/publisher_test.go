@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +48,35 @@ func newClusterRig(t *testing.T, ingresses ...*networkingv1.Ingress) *clusterRig
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A prepared Ingress whose records its heir took over is not counted as pending for ever.
+func TestAReleasedIngressIsNotPending(t *testing.T) {
+	t.Parallel()
+	c := newClusterRig(t, newIngress(next, time.Hour, "192.0.2.2", "www.example.com"), newIngress(shop, 0, "192.0.2.1", "www.example.com"))
+	registry := prometheus.NewRegistry()
+	c.opts.Registerer = registry
+	c.restart()
+	var err error
+	c.publisher, err = dns.NewPublisher(cluster, dns.NewKubeSource(c.kube, c.clock), c.Backend, c, nil,
+		dns.PublisherOptions{Clock: c.clock, Prove: func() bool { return true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		if _, err := c.publisher.Sync(t.Context(), shop, next); err != nil {
+			t.Fatal(err)
+		}
+		c.desire(state.Desired{Generation: 1, Weights: state.Weights{Primary: 100}, Effective: state.Weights{Primary: 100}}) // its first change is pending
+		c.clock.Advance(3 * time.Second)
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP penstock_route53_pending_publications Ingresses whose last change of DNS is not known to be in sync.
+# TYPE penstock_route53_pending_publications gauge
+penstock_route53_pending_publications 0
+`), "penstock_route53_pending_publications"); err != nil {
+		t.Error(err)
+	}
 }
 
 // ClusterWeight implements dns.WeightSource.

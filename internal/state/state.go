@@ -78,6 +78,11 @@ func (d Desired) Same(e Desired) bool {
 type Observed struct {
 	// Generation is the Desired.Generation that this answers.
 	Generation int64 `json:"generation"`
+	// Ingress and Hosts tell whose records are as the Canary wants: those that are split, or have the Exposure. They are for when the Desired is lost.
+	Ingress string   `json:"ingress,omitempty"`
+	Hosts   []string `json:"hosts,omitempty"`
+	// Exposure (shared) is the per cent to which the cluster's weight is scaled; absent, all of it.
+	Exposure int `json:"exposure,omitempty"`
 	// Attached says that the hosts point at the inner set, or still may for somebody: it turns false only when pointing away
 	// is effective and the inner set is gone.
 	Attached bool `json:"attached,omitempty"`
@@ -182,6 +187,8 @@ func (o Observed) check() error {
 	switch {
 	case o.Generation < 0:
 		return fmt.Errorf("generation %d is negative", o.Generation)
+	case o.Exposure < 0 || o.Exposure > 100:
+		return fmt.Errorf("exposure %d is not a percentage", o.Exposure)
 	case o.TTLSeconds < 0 || o.TTLSeconds > maxTTLSeconds:
 		return fmt.Errorf("ttlSeconds %d is no TTL", o.TTLSeconds)
 	}
