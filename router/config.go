@@ -78,7 +78,7 @@ var variables = []variable{
 		},
 	},
 	{
-		Variable: Variable{"PENSTOCK_CLUSTER_WEIGHT", "100", "share of all traffic that the cluster should get, in per cent"},
+		Variable: Variable{"PENSTOCK_CLUSTER_WEIGHT", "100", "weight of the cluster, 0 to 100, relative to that of the other clusters under a host"},
 		set: func(c *config, v string) (err error) {
 			if c.weight, err = weights.ParsePercent(v); err != nil {
 				return errors.New("write a percentage from 0 to 100 such as 18.75, in digits alone")
@@ -109,11 +109,11 @@ var variables = []variable{
 		set:      func(c *config, v string) error { c.dns.HealthCheckID = v; return nil },
 	},
 	{
-		Variable: Variable{"PENSTOCK_HOST_TTL", "", "TTL of a host's record, the same in all clusters; unset it is the backend's, 300 s, or 60 s at an AWS load balancer"},
+		Variable: Variable{"PENSTOCK_HOST_TTL", "", "TTL of a host's record, the same in all clusters; unset it is the backend's, 300 s; at an AWS load balancer it is 60 s, whatever is set"},
 		set:      func(c *config, v string) error { return duration(&c.dns.HostTTL, v, time.Second) },
 	},
 	{
-		Variable: Variable{"PENSTOCK_INNER_TTL", "30s", "TTL of the inner records of a canary, which each of its steps waits for"},
+		Variable: Variable{"PENSTOCK_INNER_TTL", "30s", "TTL of the inner records of a canary, which each of its steps waits for; at an AWS load balancer it is 60 s, whatever is set"},
 		set:      func(c *config, v string) error { return duration(&c.dns.InnerTTL, v, time.Second) },
 	},
 	{

@@ -176,7 +176,7 @@ func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
 	r.warnOf(canary, w)
 	published := r.publish(canary, w)
 	if published == nil && w.moves(shapeOf(canary)) {
-		if w, err = r.change(canary, func(wish) (state.Desired, error) { return r.recover(canary) }); err == nil {
+		if w, err = r.change(canary, func(w wish) (state.Desired, error) { return r.recover(canary, w) }); err == nil {
 			published = r.publish(canary, w)
 		}
 	}
@@ -295,7 +295,7 @@ func (r *DNSWeighted) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, ca
 	var now state.Weights
 	if mode == state.Split {
 		if w.lost() {
-			if w.desired, err = r.recover(canary); err != nil {
+			if w.desired, err = r.recover(canary, w); err != nil {
 				return 0, 0, false, err
 			}
 		}
@@ -364,7 +364,7 @@ func (r *DNSWeighted) modeIn(canary *flaggerv1.Canary, w wish) (state.Mode, erro
 	if !w.lost() {
 		return w.desired.Mode, nil
 	}
-	shape, err := r.lostShape(canary)
+	shape, err := r.lostShape(canary, w)
 	return shape.Mode, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/internal/state"
 	"github.com/penstock-dev/penstock/router"
 )
 
@@ -235,5 +236,45 @@ func TestExposureNeedsRevertOnDeletionLater(t *testing.T) {
 				t.Error("nothing was said")
 			}
 		})
+	}
+}
+
+// TestIdleCanaryKeepsItsShape until DNS can split as its annotation says: what a wish names is taken out of publication.
+func TestIdleCanaryKeepsItsShape(t *testing.T) {
+	t.Parallel()
+	pay := newRule("pay.example.com", newPath("/", networkingv1.PathTypePrefix, "pay"))
+	for where, newRig := range rigs {
+		for name, mode := range map[string]func(*flaggerv1.Canary){
+			"Split": split, "Shared": func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true },
+		} {
+			for what, annotation := range map[string]string{"AnotherApex": "payments", "Empty": "", "Itself": "web", "Missing": "absent"} {
+				t.Run(where+"/"+name+"/"+what, func(t *testing.T) {
+					t.Parallel()
+					r := newRig(t, mode)
+					r.add(newIngress(named("payments"), at("192.0.2.77"), withRules(pay)))
+					r.initialize()
+					before, _ := r.wish()
+					r.canary.Annotations = map[string]string{router.CanaryIngressAnnotation: annotation}
+					r.phase(flaggerv1.CanaryPhaseSucceeded)
+					r.ticks(2)
+					if d, _ := r.wish(); d != before {
+						t.Errorf("wish %+v, want it as before: %+v", d, before)
+					}
+					if !slices.Contains(r.events(), string(router.ReasonHeld)) {
+						t.Errorf("events %q, want %s", r.events(), router.ReasonHeld)
+					}
+					r.phase(flaggerv1.CanaryPhaseProgressing)
+					if err := r.router().SetRoutes(r.canary, 90, 10, false); err == nil || !strings.Contains(err.Error(), router.CanaryIngressAnnotation) && !strings.Contains(err.Error(), "payments") {
+						t.Errorf("first step: %v, want an error that names the annotation or its Ingress", err)
+					}
+					r.phase(flaggerv1.CanaryPhaseSucceeded)
+					split(r.canary)
+					r.ticks(2)
+					if d, _ := r.wish(); d.Mode != state.Split || d.CanaryIngress != "web-next" {
+						t.Errorf("wish %+v after the annotation was mended, want a split with ingress web-next", d)
+					}
+				})
+			}
+		}
 	}
 }

@@ -2,6 +2,8 @@ package router_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,6 +181,98 @@ func TestLostWishOfAnIdleCanary(t *testing.T) {
 			if r.configMap() != nil {
 				t.Error("Finalize made a ConfigMap")
 			}
+		})
+	}
+}
+
+// TestLostWishWithoutItsAnnotation: what DNS splits is known by what is published, and nobody knows with which Ingress. Only one whose ConfigMap
+// is gone leaves nothing to a process that does not publish.
+func TestLostWishWithoutItsAnnotation(t *testing.T) {
+	t.Parallel()
+	for where, newRig := range rigs {
+		for what, lose := range losses {
+			if where == "PublisherInAnotherProcess" && what == "ConfigMap" {
+				continue
+			}
+			for name, change := range map[string]func(map[string]string){
+				"Removed": func(a map[string]string) { delete(a, router.CanaryIngressAnnotation) },
+				"Emptied": func(a map[string]string) { a[router.CanaryIngressAnnotation] = "" },
+			} {
+				t.Run(where+"/"+what+"/"+name, func(t *testing.T) {
+					t.Parallel()
+					r := halfway(t, newRig)
+					change(r.canary.Annotations)
+					r.ticks(1)
+					lose(r)
+					r.ticks(2)
+					_, _, _, err := r.router().GetRoutes(r.canary)
+					for call, err := range map[string]error{
+						"GetRoutes": err, "SetRoutes": r.router().SetRoutes(r.canary, 100, 0, false), "Finalize": r.router().Finalize(r.canary),
+					} {
+						if err == nil || !strings.Contains(err.Error(), "canary shop/app") || !strings.Contains(err.Error(), router.CanaryIngressAnnotation) {
+							t.Errorf("%s while DNS sends requests to the canary: %v, want an error that names the Canary and the annotation", call, err)
+						}
+					}
+					if !slices.Contains(r.events(), string(router.ReasonReconcile)) {
+						t.Errorf("events %q, want one that says what is wrong", r.events())
+					}
+					if names := r.ingressNames(); slices.Contains(names, "web-canary") {
+						t.Errorf("ingresses %q: Skipper was given what DNS splits", names)
+					}
+					if cm := r.configMap(); cm != nil && cm.Data[state.DesiredKey] != "" {
+						t.Errorf("written: %s", cm.Data[state.DesiredKey])
+					}
+					split(r.canary)
+					r.set(100, 0)
+					if r.mayAnswer(canaryAddress) {
+						t.Error("SetRoutes(100, 0) returned nil while resolvers may hand out the canary")
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestLostWishInSharedMode is derived again, whatever DNS can be asked.
+func TestLostWishInSharedMode(t *testing.T) {
+	t.Parallel()
+	for where, newRig := range rigs {
+		for what, lose := range losses {
+			t.Run(where+"/"+what, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, plain)
+				r.initialize()
+				r.phase(flaggerv1.CanaryPhaseProgressing)
+				r.set(70, 30)
+				lose(r)
+				r.ticks(1)
+				r.wantRoutes(70, 30)
+				lose(r)
+				r.remove("web-canary")
+				r.canary.Status.CanaryWeight = 30
+				r.ticks(1)
+				r.wantRoutes(70, 30)
+				r.set(100, 0)
+				if d, _ := r.wish(); d.Mode != state.Shared {
+					t.Errorf("wish %+v, want shared mode", d)
+				}
+			})
+		}
+	}
+}
+
+// TestLostWishOfAnEarlierCanary: a Canary that is made anew in shared mode need not know how the one before was split.
+func TestLostWishOfAnEarlierCanary(t *testing.T) {
+	t.Parallel()
+	for where, newRig := range rigs {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			r := halfway(t, newRig)
+			losses["Key"](r)
+			r.canary.UID, r.canary.Annotations, r.canary.Status = "another", nil, flaggerv1.CanaryStatus{}
+			r.initialize()
+			r.ticks(60)
+			r.wantShares(1, 0)
 		})
 	}
 }

@@ -41,17 +41,17 @@ func withShape(d, shape state.Desired) state.Desired {
 // reconciled returns what is to be desired between two steps.
 func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desired, error) {
 	if shape := shapeOf(canary); !sameShape(w.desired, shape) {
-		free, err := r.mayReshape(canary, w, shape)
+		until, err := r.reshape(canary, w, shape)
 		switch {
 		case err != nil:
 			return state.Desired{}, err
-		case free:
+		case until == "":
 			return withShape(w.desired, shape), nil
 		case w.moves(shape):
 			return withExposure(w.desired, 100), nil
 		}
-		r.warn(canary, ReasonHeld, fmt.Sprintf("mode %s with ingress %q and canary ingress %q stays until the canary is over; then mode %s with ingress %q and canary ingress %q follows",
-			w.desired.Mode, w.desired.Ingress, w.desired.CanaryIngress, shape.Mode, shape.Ingress, shape.CanaryIngress))
+		r.warn(canary, ReasonHeld, fmt.Sprintf("mode %s with ingress %q and canary ingress %q stays until %s; then mode %s with ingress %q and canary ingress %q follows",
+			w.desired.Mode, w.desired.Ingress, w.desired.CanaryIngress, until, shape.Mode, shape.Ingress, shape.CanaryIngress))
 	}
 	d := w.desired
 	if d.Mode == state.Shared {
@@ -69,8 +69,28 @@ func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desire
 	return d, nil
 }
 
-// mayReshape tells whether a wish may change its mode or its Ingresses now: nothing of the earlier shape must be in use. It removes what
-// the earlier shape had in the cluster.
+// reshape returns until when a wish must not change its mode or its Ingresses: nothing of the earlier shape must be in use, and DNS must be able to split as
+// the new one says. If nothing holds it up, it removes what the earlier shape had in the cluster.
+func (r *DNSWeighted) reshape(canary *flaggerv1.Canary, w wish, shape state.Desired) (until string, err error) {
+	const over = "the canary is over"
+	if free, err := r.mayReshape(canary, w, shape); err != nil || !free {
+		return over, err
+	}
+	if shape.Mode == state.Shared {
+		return "", nil
+	}
+	if initialized(canary) { // else it was checked already
+		if err := r.checkIdle(canary, wish{desired: shape}); err != nil {
+			return "this is mended: " + err.Error(), nil //nolint:nilerr // it is what the change waits for
+		}
+	}
+	if w.desired.Mode == state.Split {
+		return "", nil
+	}
+	return "", r.skipper.deleteAll(canary)
+}
+
+// mayReshape tells whether nothing of the earlier shape is in use.
 func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.Desired) (bool, error) {
 	if w.desired.Mode == state.Split {
 		return w.situation() == idle, nil
@@ -81,10 +101,8 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	if initialized(canary) && !mayDetach(canary.Status.Phase) {
 		return false, nil
 	}
-	if _, weight, _, err := r.skipper.GetRoutes(canary); err != nil || weight > 0 {
-		return false, err
-	}
-	return true, r.skipper.deleteAll(canary)
+	_, weight, _, err := r.skipper.GetRoutes(canary)
+	return weight == 0, err
 }
 
 // moves tells whether a shape is about other hosts in shared mode. The publisher in this process is called for the Ingress of the wish alone, so those that are
@@ -99,23 +117,52 @@ func (w wish) fullShare() bool {
 }
 
 // lostShape returns the shape of a wish that was lost: the one that is asked for, but shared mode while Skipper splits. It was begun so then, maybe by
-// provider skipper, and must be ended so.
-func (r *DNSWeighted) lostShape(canary *flaggerv1.Canary) (state.Desired, error) {
+// provider skipper, and must be ended so. Where DNS splits, and the annotation that names the canary's Ingress is gone too, nobody knows the shape.
+func (r *DNSWeighted) lostShape(canary *flaggerv1.Canary, w wish) (state.Desired, error) {
 	shape := shapeOf(canary)
-	if shape.Mode == state.Shared {
+	stands, err := r.skipper.stands(canary)
+	switch {
+	case err != nil:
+		return state.Desired{}, err
+	case shape.Mode == state.Split && stands:
+		shape.Mode, shape.CanaryIngress = state.Shared, ""
+		return shape, nil
+	case shape.Mode == state.Split && shape.CanaryIngress == "":
+		return state.Desired{}, checkSpec(canary)
+	case shape.Mode == state.Split || !initialized(canary): // nothing was begun for this Canary yet
 		return shape, nil
 	}
-	splits, err := r.skipper.stands(canary)
-	if splits {
-		shape.Mode, shape.CanaryIngress = state.Shared, ""
+	attached := w.observed.Attached
+	if !attached && !stands { // as it does for each Canary in shared mode
+		if _, _, attached, err = r.innerWeights(canary, shape); err != nil {
+			return state.Desired{}, err
+		}
 	}
-	return shape, err
+	if attached {
+		return state.Desired{}, fmt.Errorf("canary %s/%s: DNS splits, but configmap %s does not say how (data.%s), nor does the annotation %s: set that to the canary's Ingress again until the canary is over",
+			canary.Namespace, canary.Name, state.Name(canary.Name), state.DesiredKey, CanaryIngressAnnotation)
+	}
+	return shape, nil
+}
+
+// innerWeights returns what is published of a split; found is false without one, and where another process publishes.
+func (r *DNSWeighted) innerWeights(canary *flaggerv1.Canary, shape state.Desired) (primary, weight int, found bool, err error) {
+	if r.publisher == nil {
+		return 0, 0, false, nil
+	}
+	ctx, cancel := r.syncCall()
+	defer cancel()
+	primary, weight, found, err = r.publisher.InnerWeights(ctx, types.NamespacedName{Namespace: canary.Namespace, Name: shape.Ingress}, shape.Service)
+	if err != nil {
+		return 0, 0, false, fmt.Errorf("canary %s/%s: read the published weights: %w", canary.Namespace, canary.Name, err)
+	}
+	return primary, weight, found, nil
 }
 
 // recover returns the wish of a Canary whose own was lost: in shared mode from Skipper's weights, in split mode from the published
 // ones or, if another process publishes, from the Canary's status, else 100/0.
-func (r *DNSWeighted) recover(canary *flaggerv1.Canary) (state.Desired, error) {
-	shape, err := r.lostShape(canary)
+func (r *DNSWeighted) recover(canary *flaggerv1.Canary, w wish) (state.Desired, error) {
+	shape, err := r.lostShape(canary, w)
 	if err != nil {
 		return state.Desired{}, err
 	}
@@ -139,14 +186,9 @@ func (r *DNSWeighted) recover(canary *flaggerv1.Canary) (state.Desired, error) {
 		}
 		return d, nil
 	}
-	ctx, cancel := r.syncCall()
-	defer cancel()
-	primary, weight, found, err := r.publisher.InnerWeights(ctx, types.NamespacedName{Namespace: canary.Namespace, Name: d.Ingress}, d.Service)
-	if err != nil {
-		return state.Desired{}, fmt.Errorf("canary %s/%s: read the published weights: %w", canary.Namespace, canary.Name, err)
-	}
-	if !found {
-		return d, nil
+	primary, weight, found, err := r.innerWeights(canary, d)
+	if err != nil || !found {
+		return d, err
 	}
 	d.Attached = true
 	if primary >= 0 && weight >= 0 && primary+weight == 100 { // else somebody edited them

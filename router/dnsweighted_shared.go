@@ -18,6 +18,9 @@ func (r *DNSWeighted) setShared(canary *flaggerv1.Canary, w wish, asked routes) 
 		}
 		exposure = 100 // what is urgent works however wrong the configuration has become
 	}
+	if err := r.checkBegin(canary, asked); err != nil {
+		return err
+	}
 	if exposure < 100 {
 		if exposureOf(w.desired) == 100 {
 			if err := r.check(canary); err != nil {
@@ -48,6 +51,17 @@ func (r *DNSWeighted) setShared(canary *flaggerv1.Canary, w wish, asked routes) 
 		r.warn(canary, ReasonReconcile, err.Error())
 	}
 	return nil
+}
+
+// checkBegin returns why a canary cannot begin with Skipper: its Canary asks for a split in DNS, which cannot be done. One that has begun goes on.
+func (r *DNSWeighted) checkBegin(canary *flaggerv1.Canary, asked routes) error {
+	if asked.canary == 0 || urgent(canary, asked) || shapeOf(canary).Mode == state.Shared {
+		return nil
+	}
+	if _, weight, _, err := r.skipper.GetRoutes(canary); err != nil || weight > 0 {
+		return err
+	}
+	return r.check(canary)
 }
 
 // lowerExposure returns nil once the cluster takes as little as it must before Skipper may send more of that to the canary.

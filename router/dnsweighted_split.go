@@ -57,16 +57,19 @@ func (r *DNSWeighted) checkRaise(canary *flaggerv1.Canary, w wish, weights state
 	switch {
 	case weights.Canary == 0 || failedPromotion(canary, weights):
 		return nil
-	case !sameShape(w.desired, shapeOf(canary)) && !w.desired.Attached:
-		return fmt.Errorf("canary %s/%s: mode %s with ingress %q and canary ingress %q is still in use, and the Canary asks for another: it follows once the canary is over",
-			canary.Namespace, canary.Name, w.desired.Mode, w.desired.Ingress, w.desired.CanaryIngress)
-	case !w.desired.Attached:
-		return r.check(canary)
-	case shapeOf(canary).Mode == state.Split:
+	case w.desired.Attached && shapeOf(canary).Mode == state.Split:
 		return checkSpec(canary)
-	default: // the annotation was removed in mid-canary: the split goes on as it was begun
+	case w.desired.Attached: // the annotation was removed in mid-canary: the split goes on as it was begun
 		return nil
 	}
+	if err := r.check(canary); err != nil {
+		return err
+	}
+	if !sameShape(w.desired, shapeOf(canary)) {
+		return fmt.Errorf("canary %s/%s: mode %s with ingress %q and canary ingress %q is still in use, and the Canary asks for another: it follows once the canary is over",
+			canary.Namespace, canary.Name, w.desired.Mode, w.desired.Ingress, w.desired.CanaryIngress)
+	}
+	return nil
 }
 
 // settleInside waits for the first step or a drain.
@@ -96,7 +99,7 @@ func releasedMessage(w wish) string {
 // finalizeSplit takes the hosts back to the load balancer of the Ingress, where the target serves them. It returns the ConfigMap to be dropped.
 func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) (wish, error) {
 	if w.lost() {
-		recovered, err := r.recover(canary)
+		recovered, err := r.recover(canary, w)
 		if err != nil {
 			return wish{}, err
 		}

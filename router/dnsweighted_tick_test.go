@@ -15,10 +15,18 @@ import (
 // follows before this one could be judged.
 func TestATickRightAfterALongStepIsLeftOut(t *testing.T) {
 	t.Parallel()
-	for name, mode := range map[string]func(*flaggerv1.Canary){"Split": split, "Exposed": exposed("50")} {
+	for name, tc := range map[string]struct {
+		mode     func(*flaggerv1.Canary)
+		interval string
+		leftOut  time.Duration
+	}{
+		"Split":        {split, "10s", 5 * time.Second},
+		"Exposed":      {exposed("50"), "10s", 5 * time.Second},
+		"LongInterval": {split, "2m", 30 * time.Second},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, mode)
+			r := newRig(t, tc.mode, withAnalysis(func(a *flaggerv1.CanaryAnalysis) { a.Interval = tc.interval }))
 			r.initialize()
 			r.phase(flaggerv1.CanaryPhaseProgressing)
 			process := r.router()
@@ -26,8 +34,8 @@ func TestATickRightAfterALongStepIsLeftOut(t *testing.T) {
 			if err := process.SetRoutes(r.canary, 90, 10, false); err != nil {
 				t.Fatal(err)
 			}
-			if r.clock.Since(start) < 10*time.Second {
-				t.Fatal("the first step did not take longer than the interval")
+			if took := r.clock.Since(start); took < tc.leftOut {
+				t.Fatalf("the first step took %s", took)
 			}
 			routes := func() error {
 				primary, canary, _, err := process.GetRoutes(r.canary)
@@ -36,7 +44,7 @@ func TestATickRightAfterALongStepIsLeftOut(t *testing.T) {
 				}
 				return err
 			}
-			for _, later := range []time.Duration{0, 4 * time.Second} {
+			for _, later := range []time.Duration{0, tc.leftOut - time.Second} {
 				r.clock.Advance(later)
 				if err := routes(); err == nil || !strings.Contains(err.Error(), "canary shop/app") || !strings.Contains(err.Error(), "spec.analysis.interval") {
 					t.Errorf("%s after the step: %v, want an error that names the canary and the field", r.clock.Since(start), err)
@@ -47,9 +55,9 @@ func TestATickRightAfterALongStepIsLeftOut(t *testing.T) {
 				t.Errorf("in Promoting: %v", err)
 			}
 			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.clock.Advance(2 * time.Second)
+			r.clock.Advance(time.Second)
 			if err := routes(); err != nil {
-				t.Errorf("half an interval after the step: %v", err)
+				t.Errorf("%s after the step: %v", tc.leftOut, err)
 			}
 			if err := process.SetRoutes(r.canary, 100, 0, false); err != nil { // a drain is no step that is judged, however long it takes
 				t.Fatal(err)

@@ -66,7 +66,7 @@ func (r *DNSWeighted) read(canary *flaggerv1.Canary) (wish, error) {
 func (r *DNSWeighted) load(canary *flaggerv1.Canary) (wish, error) {
 	w, err := r.read(canary)
 	if err == nil && w.lost() {
-		w.desired, err = r.recover(canary)
+		w.desired, err = r.recover(canary, w)
 	}
 	return w, err
 }

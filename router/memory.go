@@ -40,6 +40,12 @@ func (m *memory[T]) put(canary *flaggerv1.Canary, what T) {
 	m.canaries[canary.UID] = remembered[T]{what, m.clock.Now()}
 }
 
+func (m *memory[T]) forget(canary *flaggerv1.Canary) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.canaries, canary.UID)
+}
+
 func (m *memory[T]) get(canary *flaggerv1.Canary) (what T, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -35,26 +35,27 @@ func newTakeover(skipper *Skipper, dns *DNSWeighted, dnsErr error) *takeover {
 	return &takeover{skipper: skipper, dns: dns, dnsErr: dnsErr, decided: newMemory[decision](skipper.opts.Clock)}
 }
 
-// Reconcile goes on with what dns-weighted began or, once that has ended, is Skipper's.
+// Reconcile goes on with what dns-weighted began or, once that has ended, is Skipper's. For a Canary that is Initialized a ConfigMap that cannot be read or
+// deleted is a warning, because an error would keep Flagger from rolling back, and the next tick tries again.
 func (t *takeover) Reconcile(canary *flaggerv1.Canary) error {
 	if d, ok := t.decision(canary); ok && !d.dns || t.skipper.ending(canary) {
 		return t.skipper.Reconcile(canary)
 	}
 	w, used, err := t.read(canary)
 	if err == nil && used {
-		asked := canary
-		if !w.lost() { // else the annotations are all that is known
-			asked = withoutDNS(canary)
+		if err := t.before(canary).Reconcile(t.asBegun(canary, w)); err != nil {
+			return err
 		}
-		if err = t.before(canary).Reconcile(asked); err == nil {
-			w, used, err = t.read(canary)
-		}
-	}
-	if err == nil && !used && w.cm != nil {
-		err = t.dns.drop(w.cm)
+		w, used, err = t.read(canary)
 	}
 	if err != nil {
-		return err
+		return t.refuse(canary, err)
+	}
+	if !used && w.cm != nil {
+		if err := t.dns.drop(w.cm); err != nil { // it is not used any more, and nothing is decided as long as it is there
+			t.decided.forget(canary)
+			return errors.Join(t.refuse(canary, err), t.skipper.Reconcile(canary))
+		}
 	}
 	t.decided.put(canary, decision{canary.Generation, used})
 	if used {
@@ -98,25 +99,46 @@ func (t *takeover) decision(canary *flaggerv1.Canary) (d decision, ok bool) {
 	return d, ok && d.generation == canary.Generation
 }
 
-// look is read, if nothing has been decided yet.
+// look is read, unless nothing can be left to end. As long as Reconcile has not found out that it has ended, it has not.
 func (t *takeover) look(canary *flaggerv1.Canary) (w wish, used bool, err error) {
-	if d, ok := t.decision(canary); ok {
-		return wish{}, d.dns, nil
+	switch d, ok := t.decision(canary); {
+	case ok && !d.dns:
+		return wish{}, false, nil
+	case ok:
+		w, _, _ = t.read(canary) // the router that is asked says what it cannot read
+		return w, true, nil
 	}
 	return t.read(canary)
 }
 
 // router returns the router that a Canary is in, and the Canary as that one is to see it.
 func (t *takeover) router(canary *flaggerv1.Canary) (Interface, *flaggerv1.Canary) {
-	_, used, err := t.look(canary)
+	w, used, err := t.look(canary)
 	switch {
 	case err != nil:
 		return misconfigured{err}, canary
 	case used:
-		return t.before(canary), withoutDNS(canary)
+		return t.before(canary), t.asBegun(canary, w)
 	default:
 		return t.skipper, canary
 	}
+}
+
+// asBegun returns the Canary as dns-weighted is to see it.
+func (t *takeover) asBegun(canary *flaggerv1.Canary, w wish) *flaggerv1.Canary {
+	if w.lost() { // its annotations are all that is known
+		return canary
+	}
+	return withoutDNS(canary)
+}
+
+// refuse returns err as long as nothing depends on the Canary yet, and else warns of it.
+func (t *takeover) refuse(canary *flaggerv1.Canary, err error) error {
+	if !initialized(canary) {
+		return err
+	}
+	t.skipper.warn(canary, string(ReasonReconcile), err.Error())
+	return nil
 }
 
 // before returns the router that began a Canary.
@@ -128,7 +150,8 @@ func (t *takeover) before(canary *flaggerv1.Canary) Interface {
 	return t.dns
 }
 
-// read returns the ConfigMap of a Canary, and whether dns-weighted may have something to end. What it cannot read it says itself.
+// read returns the ConfigMap of a Canary, and whether dns-weighted may have something to end, which it has also where a ConfigMap that was in use is gone.
+// What it cannot read it says itself.
 func (t *takeover) read(canary *flaggerv1.Canary) (w wish, used bool, err error) {
 	w, err = t.dns.read(canary)
 	switch malformed := (*state.MalformedError)(nil); {
@@ -137,7 +160,8 @@ func (t *takeover) read(canary *flaggerv1.Canary) (w wish, used bool, err error)
 	case errors.Is(err, errForeign):
 		return wish{}, false, nil
 	}
-	return w, err == nil && w.used(), err
+	d, decided := t.decision(canary)
+	return w, err == nil && (w.used() || w.cm == nil && decided && d.dns), err
 }
 
 // used tells whether something in DNS depends on a wish, or may, because it is lost.

@@ -8,7 +8,11 @@ import (
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/internal/state"
@@ -117,6 +121,127 @@ func TestProviderSkipperAfterSplit(t *testing.T) {
 			p.step(90, 10)
 			p.wantSplit(10, 10)
 			p.wantShares(1, 0)
+		})
+	}
+}
+
+// TestProviderSkipperLosesTheWish: DNS splits, whoever has lost the wish and for however long it cannot be written.
+func TestProviderSkipperLosesTheWish(t *testing.T) {
+	t.Parallel()
+	for where, newRig := range rigs {
+		for what, lose := range losses {
+			for name, reconciled := range map[string]bool{"InMidTick": false, "NotWritten": true} {
+				t.Run(where+"/"+what+"/"+name, func(t *testing.T) {
+					t.Parallel()
+					p := halfway(t, newRig).skipperProvider(nil)
+					p.tick(2)
+					lose(p.rig)
+					if reconciled {
+						p.failWrites("configmaps", 5)
+						p.tick(1)
+					}
+					p.wantSplit(50, 50)
+					start := p.clock.Now()
+					p.step(100, 0)
+					if p.mayAnswer(canaryAddress) {
+						t.Errorf("SetRoutes(100, 0) returned nil while resolvers may hand out the canary (shares %v)", p.backend.Shares(host))
+					}
+					if slices.Contains(p.ingressNames(), "web-canary") {
+						t.Error("Skipper was given what DNS splits")
+					}
+					if took := p.clock.Since(start); took > 10*time.Minute {
+						t.Errorf("the drain took %s", took)
+					}
+					p.phase(flaggerv1.CanaryPhaseFailed)
+					p.tick(60)
+					p.wantAlone()
+				})
+			}
+		}
+	}
+}
+
+// failWrites makes the next n creations and updates of a resource fail.
+func (r *rig) failWrites(resource string, n int) {
+	fail := func(k8stesting.Action) (bool, runtime.Object, error) {
+		n--
+		return n >= 0, nil, apierrors.NewInternalError(errors.New("webhook"))
+	}
+	r.kube.PrependReactor("create", resource, fail)
+	r.kube.PrependReactor("update", resource, fail)
+}
+
+// TestProviderSkipperBesideAConfigMapThatStays: what is not used holds nothing up, and goes as soon as it may.
+func TestProviderSkipperBesideAConfigMapThatStays(t *testing.T) {
+	t.Parallel()
+	for name, verb := range map[string]string{"NotDeleted": "delete", "NotRead": "get"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, plain)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(70, 30)
+			p := r.skipperProvider(nil)
+			forbidden := true
+			r.kube.PrependReactor(verb, "configmaps", func(k8stesting.Action) (bool, runtime.Object, error) {
+				return forbidden, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "app-penstock", errors.New("no role"))
+			})
+			p.tick(2)
+			if !slices.Contains(p.reasons, string(router.ReasonReconcile)) {
+				t.Errorf("warnings %q, want one about the ConfigMap", p.reasons)
+			}
+			if verb == "delete" {
+				p.step(60, 40)
+				p.wantSplit(40, 40)
+				p.step(100, 0)
+			}
+			forbidden = false
+			p.tick(1)
+			p.wantAlone()
+			if err := p.SetRoutes(p.canary, 100, 0, false); err != nil {
+				t.Errorf("rollback: %v", err)
+			}
+		})
+	}
+}
+
+// TestProviderSkipperAfterASplitWhoseConfigMapStays: Skipper is who splits, although dns-weighted was until then.
+func TestProviderSkipperAfterASplitWhoseConfigMapStays(t *testing.T) {
+	t.Parallel()
+	for where, newRig := range rigs {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			p := halfway(t, newRig).skipperProvider(nil)
+			p.kube.PrependReactor("delete", "configmaps", func(k8stesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "app-penstock", errors.New("no role"))
+			})
+			p.tick(2)
+			p.step(100, 0)
+			p.phase(flaggerv1.CanaryPhaseFailed)
+			p.tick(60)
+			p.phase(flaggerv1.CanaryPhaseProgressing)
+			p.step(90, 10)
+			p.wantSplit(10, 10)
+			p.wantShares(1, 0)
+		})
+	}
+}
+
+// TestProviderSkipperBeforeInitialized: a ConfigMap that cannot be read stops Flagger as long as nothing depends on the Canary.
+func TestProviderSkipperBeforeInitialized(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"get", "delete"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, plain)
+			r.reconcile()
+			p := r.skipperProvider(nil)
+			r.kube.PrependReactor(verb, "configmaps", func(k8stesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "app-penstock", errors.New("no role"))
+			})
+			if err := p.Reconcile(p.canary); !apierrors.IsForbidden(err) {
+				t.Errorf("Reconcile: %v, want the answer of the API server", err)
+			}
 		})
 	}
 }
