@@ -3,11 +3,21 @@ package ramp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
 // ErrRefused says that a gate has been asked, and is against the next step.
 var ErrRefused = errors.New("refused")
+
+// refused returns an ErrRefused in words of its own.
+func refused(format string, values ...any) error { return refusal(fmt.Sprintf(format, values...)) }
+
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func (refusal) Is(target error) bool { return target == ErrRefused }
 
 // askTimeout is how long a gate may take to answer unless its options say otherwise: the controller does nothing else meanwhile.
 const askTimeout = 10 * time.Second

@@ -44,6 +44,15 @@ func checkError(t *testing.T, reason string, err error, refused bool, want ...st
 	}
 }
 
+// checkRefusal compares an error of a gate of this package, which leaves it to its caller to say that it is a refusal.
+func checkRefusal(t *testing.T, reason string, err error, refused bool, want ...string) {
+	t.Helper()
+	checkError(t, reason, err, refused, want...)
+	if err != nil && strings.Contains(err.Error(), ramp.ErrRefused.Error()) {
+		t.Errorf("%s\n%q says once more that it is refused", reason, err)
+	}
+}
+
 func TestGates(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -166,7 +175,7 @@ func TestQuery(t *testing.T) {
 		"Within":        {reason: "All samples are in range; the ends count.", body: vector("0.5", "1", "2"), min: &low, max: &high},
 		"Scalar":        {reason: "A scalar is one sample.", body: success("scalar", `[1700000000,"1.5"]`, ""), max: &high},
 		"GetOnly":       {reason: "A proxy may allow GET only.", body: vector("1"), max: &high, getOnly: true},
-		"OneAbove":      {reason: "Every sample counts.", body: vector("1", "2.5"), max: &high, refused: true, want: []string{query, `errors{pod="p1"}`, "2.5", "at most 2", "refused"}},
+		"OneAbove":      {reason: "Every sample counts.", body: vector("1", "2.5"), max: &high, refused: true, want: []string{query, `errors{pod="p1"}`, "2.5", "at most 2"}},
 		"Below":         {reason: "A minimum is for what should be there.", body: vector("0.25"), min: &low, refused: true, want: []string{"0.25", "at least 0.5"}},
 		"Both":          {reason: "The error names the whole range.", body: vector("3"), min: &low, max: &high, refused: true, want: []string{"from 0.5 to 2"}},
 		"ScalarAbove":   {reason: "A scalar has no labels to name.", body: success("scalar", `[1700000000,"7"]`, ""), max: &high, refused: true, want: []string{"the value is 7"}},
@@ -203,7 +212,7 @@ func TestQuery(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, rising := range []bool{true, false} {
-				checkError(t, tc.reason, gate.Check(t.Context(), rising), tc.refused, tc.want...)
+				checkRefusal(t, tc.reason, gate.Check(t.Context(), rising), tc.refused, tc.want...)
 			}
 		})
 	}
@@ -315,7 +324,7 @@ func TestHealthCheck(t *testing.T) {
 			if err := gate.Check(t.Context(), false); err != nil || calls != 0 {
 				t.Errorf("a sick cluster must never be kept from being drained: %v, %d calls", err, calls)
 			}
-			checkError(t, tc.reason, gate.Check(t.Context(), true), tc.refused, tc.want...)
+			checkRefusal(t, tc.reason, gate.Check(t.Context(), true), tc.refused, tc.want...)
 		})
 	}
 }
@@ -359,7 +368,7 @@ func TestReady(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkError(t, tc.reason, gate.Check(t.Context(), true), tc.refused, tc.want...)
+		checkRefusal(t, tc.reason, gate.Check(t.Context(), true), tc.refused, tc.want...)
 		checkError(t, "A sick cluster must never be kept from being drained.", gate.Check(t.Context(), false), false)
 	}
 	for _, least := range []int{-1, 0, 101} {

@@ -71,8 +71,8 @@ func (h *HealthCheck) Check(ctx context.Context, rising bool) error {
 	if healthy*100 > all*healthyAbove {
 		return nil
 	}
-	return fmt.Errorf("route 53 health check %q: %d of %d checkers report success, where more than %d %% must, one says %q: see to the endpoint: %w",
-		id, healthy, all, healthyAbove, failure, ErrRefused)
+	return refused("route 53 health check %q: %d of %d checkers report success, where more than %d %% must, one says %q: see to the endpoint",
+		id, healthy, all, healthyAbove, failure)
 }
 
 // remedy says what an error means for the reader and what to do about it.

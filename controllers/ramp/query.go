@@ -112,7 +112,7 @@ func (q *Query) judge(samples model.Vector) error {
 		case math.IsNaN(value):
 			unknown = fmt.Errorf("%s: the value%s is NaN, where every value must be %s: see whether it divides by zero", q.name, sample, q.opts.allowed())
 		case q.opts.Min != nil && value < *q.opts.Min || q.opts.Max != nil && value > *q.opts.Max:
-			return fmt.Errorf("%s: the value%s is %s, where every value must be %s: %w", q.name, sample, number(value), q.opts.allowed(), ErrRefused)
+			return refused("%s: the value%s is %s, where every value must be %s", q.name, sample, number(value), q.opts.allowed())
 		}
 	}
 	return unknown

@@ -120,7 +120,7 @@ func Next(row store.Row, o Options, seen Seen) (next store.Row, after time.Durat
 		if !within(weight, r.From, r.Weight) {
 			r.From = weight
 		}
-		r.Phase, r.Failures, r.Message = store.Moving, 0, o.waiting(r.Weight)
+		r.Phase, r.Failures, r.Message = store.Moving, 0, o.waiting(r.Weight, desired)
 	case !errors.Is(seen.Gates, ErrRefused):
 		r.Phase, r.Message = store.Holding, message("weight %d stays, a gate cannot be asked: %v", weight, seen.Gates)
 	default:
@@ -209,7 +209,7 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 	case at == moving && percent(r.To) != desired:
 		if back := turn(row, weight, o.Step); back != weight {
 			*r = store.Ramp{
-				Phase: store.Moving, From: percent(row.CurrentWeight), To: desired, Weight: back, Since: seen.Now, Message: o.waiting(back),
+				Phase: store.Moving, From: percent(row.CurrentWeight), To: desired, Weight: back, Since: seen.Now, Message: o.waiting(back, desired),
 			}
 			return row, false, o.Interval
 		}
@@ -253,12 +253,16 @@ func turn(row store.Row, weight, step int) int {
 	return towards(weight, min(weight, max(desired, min(from, current))), step)
 }
 
-func (o Options) waiting(weight int) string {
+// waiting says what a move that is at a weight waits for.
+func (o Options) waiting(weight, desired int) string {
+	if weight == desired {
+		return fmt.Sprintf("weight %d: the move has arrived when every host is served with it", weight)
+	}
 	return fmt.Sprintf("weight %d: the next step follows when this has been effective for %s and no gate refuses", weight, o.Interval)
 }
 
 func message(format string, values ...any) string {
-	text := fmt.Sprintf(format, values...)
+	text := strings.ReplaceAll(fmt.Sprintf(format, values...), "\n", "; ") // of several gates
 	if len(text) > maxMessage {
 		text = text[:maxMessage]
 	}

@@ -118,7 +118,7 @@ func TestNext(t *testing.T) {
 			reason: "More than 100 counts as 100, on this path too.",
 			row:    store.Row{DesiredWeight: 250, CurrentWeight: 95}, due: true, rising: true,
 			want:   store.Row{DesiredWeight: 250, CurrentWeight: 95, Ramp: store.Ramp{Phase: store.Moving, From: 95, To: 100, Weight: 100, Since: noon}},
-			target: 100, after: time.Minute, message: "weight 100",
+			target: 100, after: time.Minute, message: "weight 100: the move has arrived when every host is served with it",
 		},
 		"Drain": {
 			reason: "A move down goes in steps like one up, and the gates know the direction.",
@@ -185,6 +185,12 @@ func TestNext(t *testing.T) {
 			due: true, rising: true,
 			want: store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: with(refused(2), holding)}, target: 30, after: time.Minute,
 			message: "weight 30 stays, a gate cannot be asked: no route to prometheus",
+		},
+		"SeveralGates": {
+			reason: "A message is one line, whoever has refused.",
+			row:    store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: moving}, seen: func(s *ramp.Seen) { s.Gates = errors.Join(errBad, errBad) }, due: true, rising: true,
+			want: store.Row{DesiredWeight: 100, CurrentWeight: 30, Ramp: with(moving, func(r *store.Ramp) { holding(r); r.Failures = 1 })}, target: 30,
+			after: time.Minute, message: "weight 30 stays, refusal 1 of 3: 5xx are at 7 %: refused; 5xx are at 7 %",
 		},
 		"LongMessage": {
 			reason: "A gate may quote any text; a store has limits, and holds UTF-8.",

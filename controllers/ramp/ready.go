@@ -36,7 +36,7 @@ func (r *Ready) Check(ctx context.Context, rising bool) error {
 	case ready < 0 || ready > all:
 		return fmt.Errorf("ready endpoints: %d of %d makes no sense: see what counts them", ready, all)
 	case all == 0 || ready*100 < all*r.least:
-		return fmt.Errorf("ready endpoints: %d of %d, where at least %d %% must be: see to the pods: %w", ready, all, r.least, ErrRefused)
+		return refused("ready endpoints: %d of %d, where at least %d %% must be: see to the pods", ready, all, r.least)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// firstBackoff and maxBackoff bound the pause before the second attempt of a call, and before any.
+	// firstBackoff and maxBackoff bound the pause before the second attempt of a call, of DynamoDB or of a ConfigMap, and before any.
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.RetryAndBackoff
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = 2 * time.Second

@@ -23,9 +23,6 @@ const (
 	managedBy      = "penstock"
 )
 
-// updateAttempts is how often an update is tried while others write the same ConfigMap. Each refusal means that one of them got through.
-const updateAttempts = 5
-
 // ConfigMap keeps the row of a cluster in a ConfigMap of that cluster. The keys of its data have the names of the table's attributes, and people change
 // DesiredWeight with kubectl edit. It keeps the keys, labels and annotations of others.
 //
@@ -154,14 +151,13 @@ func (c *ConfigMap) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// update changes the ConfigMap as it is, and again after somebody else did so at the same time.
+// update changes the ConfigMap as it is, and again after somebody else did so at the same time, until its time is over: then it is ErrConflict.
 func (c *ConfigMap) update(ctx context.Context, change func(*corev1.ConfigMap) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.CallTimeout)
 	defer cancel()
-	var err error
-	for range updateAttempts {
-		var configMap *corev1.ConfigMap
-		if configMap, err = c.get(ctx); err != nil {
+	for attempt := 0; ; attempt++ {
+		configMap, err := c.get(ctx)
+		if err != nil {
 			return err
 		}
 		if configMap.Data == nil {
@@ -174,8 +170,10 @@ func (c *ConfigMap) update(ctx context.Context, change func(*corev1.ConfigMap) e
 		if !apierrors.IsConflict(err) {
 			return c.failed("update", err)
 		}
+		if !pause(ctx, attempt) { // others that write at the same time get out of step
+			return fmt.Errorf("%w: %w", ErrConflict, c.failed("update", err))
+		}
 	}
-	return fmt.Errorf("%w: %w", ErrConflict, c.failed("update", err))
 }
 
 func (c *ConfigMap) get(ctx context.Context) (*corev1.ConfigMap, error) {

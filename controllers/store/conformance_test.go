@@ -453,6 +453,8 @@ func TestMoves(t *testing.T) {
 		"Arrived":       {store.Row{Ramp: store.Ramp{Phase: store.Arrived, Weight: 50}}, false},
 		"WentBack":      {store.Row{CurrentWeight: 20, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 20}}, false},
 		"GoesBack":      {store.Row{CurrentWeight: 50, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 20}}, true},
+		"MoreThanAll":   {store.Row{CurrentWeight: 100, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 300}}, false},
+		"LessThanNone":  {store.Row{CurrentWeight: 0, Ramp: store.Ramp{Phase: store.RolledBack, Weight: -5}}, false},
 		"NothingServed": {store.Row{CurrentWeight: store.Unknown, Ramp: store.Ramp{Phase: store.RolledBack, Weight: 20}}, true},
 	} {
 		if got := tc.row.Moves(); got != tc.want {

@@ -3,6 +3,7 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync"
 
@@ -39,13 +40,14 @@ func newAnnouncer(recorder events.EventRecorder, pod types.NamespacedName) *anno
 // controller warns of what concerns the whole cluster.
 func (a *announcer) controller(reason, message string) {
 	a.once(types.NamespacedName{Name: reason}, message, func() {
-		a.recorder.Eventf(a.self, nil, corev1.EventTypeWarning, reason, "Steer", "%s", shorten(message))
+		a.warn(a.self, reason, "Steer", message)
 	})
 }
 
 // ingress warns of what keeps an Ingress from being published as it should.
 func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
-	errs, warnings := []error{r.Status.Err}, []string{}
+	fault, warnings := errors.Join(r.Err, r.Status.Err), []string{}
+	errs := []error{fault}
 	for _, host := range r.Hosts {
 		errs = append(errs, host.Err)
 		if host.Warning != "" {
@@ -59,7 +61,7 @@ func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
 	what := message
 	if err := errors.Join(errs...); err != nil {
 		reason, message = "NotPublished", text(err)
-		if what = message; !errors.Is(err, dns.ErrRefused) && r.Status.Err != nil {
+		if what = message; fault != nil && !errors.Is(fault, dns.ErrRefused) {
 			what = passing
 		}
 	}
@@ -69,7 +71,7 @@ func (a *announcer) ingress(ingress *networkingv1.Ingress, r dns.Result) {
 	a.once(r.Ingress, what, func() {
 		about := ingress.DeepCopy() // typed objects from a cache lack what a reference needs
 		about.SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind("Ingress"))
-		a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Publish", "%s", shorten(message))
+		a.warn(about, reason, "Publish", message)
 	})
 }
 
@@ -88,9 +90,17 @@ func (a *announcer) stuck(r dns.Result) {
 		what = passing
 	}
 	a.once(r.Ingress, what, func() {
-		a.recorder.Eventf(a.self, nil, corev1.EventTypeWarning, "NotWithdrawn", "Publish", "%s", shorten(fmt.Sprintf(
-			"ingress %s is gone, or not the controller's any more, and its records (%s) still lead here: %s", r.Ingress, strings.Join(hosts, ", "), text(err))))
+		a.warn(a.self, "NotWithdrawn", "Publish", fmt.Sprintf(
+			"ingress %s is gone, or not the controller's any more, and its records (%s) still lead here: %s", r.Ingress, strings.Join(hosts, ", "), text(err)))
 	})
+}
+
+// warn makes an event. Kubernetes counts one up that has the same object, reason and action, and keeps the note of the first: so the action is another one
+// for another note.
+// https://pkg.go.dev/k8s.io/client-go/tools/events
+func (a *announcer) warn(about runtime.Object, reason, action, note string) {
+	note = shorten(note)
+	a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, fmt.Sprintf("%s-%08x", action, crc32.ChecksumIEEE([]byte(note))), "%s", note)
 }
 
 // forget says that nothing is wrong with an Ingress that has nothing to publish.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -118,8 +119,8 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.Func("dns-resolvers", "externaldns: name `servers` (address:port, separated by commas) that are asked whether a change is in sync; empty is the zone's own",
 		listOf(&o.Resolvers))
 	flags.DurationVar(&o.AssumeSyncAfter, "assume-sync-after", 0, "externaldns, where DNS cannot be asked: the `time` after which a change is assumed to be in sync, which never acknowledges it")
-	flags.DurationVar(&o.HostTTL, "host-ttl", 0, "`TTL` of the hosts' records, the same in all clusters; 0 is the backend's: 300 s, or 60 s at an AWS load balancer")
-	flags.DurationVar(&o.InnerTTL, "inner-ttl", dns.DefaultInnerTTL, "`TTL` of the records below a host")
+	flags.DurationVar(&o.HostTTL, "host-ttl", 0, "`TTL` of the hosts' records, the same in all clusters; 0 is the backend's, 300 s; at an AWS load balancer it is 60 s, whatever is set")
+	flags.DurationVar(&o.InnerTTL, "inner-ttl", dns.DefaultInnerTTL, "`TTL` of the records below a host; at an AWS load balancer it is 60 s, whatever is set")
 	flags.Func("route53-zones", "route53: `ids` of the hosted zones, separated by commas; empty is all public ones that the credentials see", listOf(&o.Route53Zones))
 	flags.StringVar(&o.Route53AdoptOwner, "route53-adopt-owner", "", "route53: owner `id` (--txt-owner-id) of an external-dns whose records may be taken over")
 	flags.StringVar(&o.Route53TXTPrefix, "route53-adopt-txt-prefix", "", "route53: --txt-`prefix` of that external-dns")
@@ -174,6 +175,11 @@ func (o *Options) Complete() error {
 	if o.ClusterName == "" || len(o.ClusterName) > 128 || strings.ContainsFunc(o.ClusterName, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		wrong("cluster-name", o.ClusterName, "name the cluster as in its row, in 1 to 128 characters without spaces; no other cluster may have the name")
 	}
+	for _, a := range []struct{ flag, address, such string }{{"metrics-addr", o.MetricsAddr, ":8080"}, {"health-addr", o.HealthAddr, ":8081"}} {
+		if !listenable(a.address) {
+			wrong(a.flag, a.address, "write host:port, such as "+a.such+", or 0 for none")
+		}
+	}
 	var err error
 	if o.filter, err = newFilter(o.AnnotationFilter, o.BindingDomain, o.DevMode); err != nil {
 		errs = append(errs, err)
@@ -208,6 +214,19 @@ func (o *Options) Complete() error {
 		wrong("kube-api-burst", o.KubeAPIBurst, "write at least 1")
 	}
 	return errors.Join(errs...)
+}
+
+// listenable tells whether a server of controller-runtime takes an address: empty is its default, and 0 none.
+func listenable(address string) bool {
+	if address == "" || address == "0" {
+		return true
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 func (o *Options) checkDNS(wrong func(flag string, value any, remedy string)) {

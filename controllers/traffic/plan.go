@@ -19,6 +19,8 @@ import (
 // Planned is what a controller would do next. [Plan] finds it out and does nothing of it.
 type Planned struct {
 	Cluster string `json:"cluster"`
+	// Fixed says that the weight is that of the flag initial-weight, so that there is no row.
+	Fixed bool `json:"fixed,omitempty"`
 	// Row is what the store holds; nil when it has no row yet.
 	Row *store.Row `json:"row,omitempty"`
 	// Weight is what would be published, in per cent.
@@ -79,7 +81,8 @@ const (
 	Warned Severity = "warning"
 )
 
-// PlannedProblem is why something would not be as it should. Host and Canary are empty where all of an Ingress is meant.
+// PlannedProblem is why something would not be as it should. Host and Canary are empty where all of an Ingress is meant, and all four where
+// the cluster is.
 type PlannedProblem struct {
 	Severity  Severity `json:"severity"`
 	Namespace string   `json:"namespace,omitempty"`

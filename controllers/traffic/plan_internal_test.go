@@ -355,6 +355,16 @@ func TestPlan(t *testing.T) {
 			row:  row(20, 80),
 			want: []string{"change web web.example.com CNAME: 80 lb.example.net -> 20 lb.example.net: adopted from an earlier controller; cluster weight 80 -> 20"},
 		},
+		"OtherName": {
+			reason: "What another cluster publishes is not to be deleted because of a wrong name.",
+			cluster: func(c *plannedCluster) {
+				c.add("web", "web.example.com")
+				c.publish("web", false, "web.example.com", 80, "lb.example.net")
+			},
+			opts: func(o *Options) { o.ClusterName = "west" },
+			row:  row(80, 80),
+			want: []string{"refused web : dnsendpoint shop/web"},
+		},
 		"Foreign": {
 			reason: "An object that somebody else made is not written over, and nothing is planned for it.",
 			cluster: func(c *plannedCluster) {
@@ -380,19 +390,32 @@ func TestPlan(t *testing.T) {
 			want: []string{"warning web web.example.com: ingress shop/web"},
 		},
 		"NoCRD": {
-			reason:  "A cluster without DNSEndpoints cannot be published to with this backend.",
-			cluster: func(c *plannedCluster) { c.add("web", "web.example.com"); c.noCRD = true },
-			row:     row(80, 80),
-			want:    []string{"unknown web : create dnsendpoint shop/web"},
+			reason: "A cluster without DNSEndpoints cannot be published to with this backend.",
+			cluster: func(c *plannedCluster) {
+				c.add("web", "web.example.com")
+				c.add("api", "api.example.com")
+				c.noCRD = true
+			},
+			row:  row(80, 80),
+			want: []string{"unknown  : dnsendpoints.externaldns.k8s.io"},
 		},
 		"NoRow": {
 			reason: "No row is made; the flag says what the controller would begin with.",
 			cluster: func(c *plannedCluster) {
 				c.add("web", "web.example.com")
 			},
-			opts:  func(o *Options) { o.InitialWeight = 30 },
+			opts:  func(o *Options) { o.InitialWeight, o.Namespace = 30, "traffic" },
 			row:   fixedRow{err: store.ErrNotFound},
 			want:  []string{"create web web.example.com CNAME: nothing -> 30 lb.example.net: new host; cluster weight 30"},
+			notes: []string{"no ConfigMap traffic/w: the controller would make one with the flag initial-weight, 30; see the flags namespace and configmap"},
+		},
+		"NoRowInATable": {
+			reason:  "A table has a row for each cluster.",
+			cluster: func(*plannedCluster) {},
+			opts: func(o *Options) {
+				o.Store, o.TableName, o.AWSRegion, o.InitialWeight = StoreDynamoDB, "t", "eu-west-1", 30
+			},
+			row:   fixedRow{err: store.ErrNotFound},
 			notes: []string{"the store has no row for cluster east: the controller would make one with the flag initial-weight, 30"},
 		},
 		"Ramp": {
@@ -594,8 +617,8 @@ func TestExportedPlanReadsOnly(t *testing.T) {
 	if diff := cmp.Diff(want, p.lines()); diff != "" {
 		t.Errorf("plan -want +got:\n%s", diff)
 	}
-	if p.Row != nil || guard.reads == 0 {
-		t.Errorf("The weight of a flag has no row, and the cluster is read.\nrow %v, %d reads", p.Row, guard.reads)
+	if p.Row != nil || !p.Fixed || len(p.Notes) > 0 || guard.reads == 0 {
+		t.Errorf("The weight of a flag has no row, and the cluster is read.\nrow %v, fixed %t, notes %q, %d reads", p.Row, p.Fixed, p.Notes, guard.reads)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -84,14 +85,11 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 	if err != nil {
 		return Planned{}, err
 	}
-	p := Planned{Cluster: opts.ClusterName, Changes: []PlannedChange{}}
-	switch {
-	case opts.Store == StoreFake:
-		p.Notes = append(p.Notes, fmt.Sprintf("backend-type %s: the weight is that of the flag initial-weight, %d", StoreFake, row.DesiredWeight))
-	case !known:
-		p.Notes = append(p.Notes, fmt.Sprintf("the store has no row for cluster %s: the controller would make one with the flag initial-weight, %d", opts.ClusterName, row.DesiredWeight))
+	p := Planned{Cluster: opts.ClusterName, Fixed: opts.Store == StoreFake, Changes: []PlannedChange{}}
+	if !known {
+		p.Notes = append(p.Notes, noRow(opts))
 	}
-	if known = known && opts.Store != StoreFake; known { // what a flag says now tells nothing of what is served
+	if known = known && !p.Fixed; known { // what a flag says now tells nothing of what is served
 		p.Row = &row
 	}
 	next, notes := nextWeight(row, opts, opts.clock.Now())
@@ -134,6 +132,10 @@ func plan(ctx context.Context, r reality, opts Options) (Planned, error) {
 		return Planned{}, err
 	}
 	p.Problems = kept
+	if world.unknown {
+		p.Problems = append(p.Problems, PlannedProblem{Severity: Unknown, Message: externaldns.Resource.GroupResource().String() +
+			": install the CustomResourceDefinition of external-dns, or publish with dns-backend route53"})
+	}
 	for batch := range slices.Chunk(names, batchSize) {
 		results, _ := publisher.Sync(ctx, batch...) // the error repeats those of the results
 		for _, result := range results {
@@ -158,6 +160,15 @@ func rowOf(ctx context.Context, from rowReader, opts Options) (row store.Row, kn
 		return store.Row{}, false, fmt.Errorf("read the row of cluster %s: %w", opts.ClusterName, err)
 	}
 	return row, true, nil
+}
+
+// noRow says where there is no row, and what a controller would do about that.
+func noRow(opts Options) string {
+	would := fmt.Sprintf("the controller would make one with the flag initial-weight, %d", opts.InitialWeight)
+	if opts.Store == StoreConfigMap {
+		return fmt.Sprintf("no ConfigMap %s/%s: %s; see the flags namespace and configmap", cmp.Or(opts.Namespace, podNamespace()), opts.ConfigMap, would)
+	}
+	return fmt.Sprintf("the store has no row for cluster %s: %s", opts.ClusterName, would)
 }
 
 // names returns the Ingresses that a controller would look at, in order, and those whose records it would keep although the flags leave them out.
@@ -259,6 +270,7 @@ func (r *rehearsal) outcome(ctx context.Context, result dns.Result) ([]PlannedCh
 		switch {
 		case err == nil:
 			continue
+		case r.world.unknown && apierrors.IsNotFound(err): // which is told once for all
 		case errors.Is(err, dns.ErrRefused):
 			note(Refused, "", "", text(err))
 		default:

@@ -69,8 +69,18 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		}
 		return again
 	}
-	batch = slices.DeleteFunc(slices.Clone(batch), func(name types.NamespacedName) bool { return c.isTheirs(ctx, name) })
+	waits := proof || c.served.of(generation).unserved > 0
+	batch = slices.DeleteFunc(slices.Clone(batch), func(name types.NamespacedName) bool {
+		theirs := c.isTheirs(ctx, name)
+		if theirs { // it may be waited for since before the flags left it out
+			c.forget(name)
+		}
+		return theirs
+	})
 	results, err := c.publisher.Sync(ctx, batch...)
+	if ctx.Err() != nil {
+		return again // the controller ends, which is no failure of an Ingress
+	}
 	if err != nil {
 		c.log.Warnw("not all ingresses were published", "error", err)
 	}
@@ -109,7 +119,10 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	for name := range theirs { // others publish them
 		c.forget(name)
 	}
-	c.kick()
+	c.progress()
+	if waits { // at rest, nothing follows from it
+		c.kick()
+	}
 	return again
 }
 
@@ -119,5 +132,7 @@ func (c *Controller) forget(name types.NamespacedName) {
 	c.events.forget(name)
 }
 
-// isRefused tells whether nothing but a change of somebody else can help an Ingress.
-func isRefused(r dns.Result) bool { return errors.Is(r.Status.Err, dns.ErrRefused) }
+// isRefused tells whether nothing but a change of somebody else can help an Ingress. A read that failed for another reason says nothing about that.
+func isRefused(r dns.Result) bool {
+	return errors.Is(r.Err, dns.ErrRefused) || r.Err == nil && errors.Is(r.Status.Err, dns.ErrRefused)
+}

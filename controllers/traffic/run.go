@@ -125,7 +125,7 @@ func newManager(config *rest.Config, opts Options, filling *filling, log *zap.Su
 	timeout, duration := shutdownTimeout, leaseDuration
 	m, err := manager.New(config, manager.Options{
 		Scheme:                        clientgoscheme.Scheme,
-		Logger:                        zapr.NewLogger(log.Desugar()),
+		Logger:                        zapr.NewLogger(log.Desugar().WithOptions(zap.WrapCore(newManagerCore))),
 		Cache:                         caches,
 		Metrics:                       metricsserver.Options{BindAddress: opts.MetricsAddr},
 		HealthProbeBindAddress:        opts.HealthAddr,

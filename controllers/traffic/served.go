@@ -101,7 +101,7 @@ func (s *served) stuck(generation int64, r dns.Result) dns.Result {
 
 // note keeps what became of an Ingress that was published with a generation of the weight, or a later one. Where nobody waits for evidence, because the
 // weight is acknowledged, what a backend takes for in sync counts. Nobody waits for what is refused, but with drain, which says that the weight is 0: it must
-// not be taken for served while a host has more.
+// not be taken for served while a host has more, or may have because what is published cannot be read.
 func (s *served) note(generation int64, r dns.Result, proof, drain bool) {
 	done := r.InSync() || !proof && r.Err == nil && r.Status.Err == nil && r.Status.InSync
 	s.mu.Lock()
@@ -117,8 +117,8 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool) {
 			state.refused++
 		}
 	}
-	if r.Err == nil && isRefused(r) {
-		traffic := slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
+	if isRefused(r) {
+		traffic := r.Err != nil || slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
 		state.done, state.refused, at = !drain || !traffic, max(len(r.Hosts), 1), time.Time{}
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -34,7 +35,7 @@ func (c *Controller) steer(ctx context.Context) (after time.Duration) {
 	if ctx.Err() != nil {
 		return 0 // the controller ends, which is no failure of the store
 	}
-	c.storeFailed(err)
+	c.storeFailed(ctx, err)
 	if err != nil {
 		return c.opts.PollInterval
 	}
@@ -45,22 +46,49 @@ func (c *Controller) steer(ctx context.Context) (after time.Duration) {
 }
 
 // storeFailed says once that the store has failed, and once that it works again.
-func (c *Controller) storeFailed(err error) {
+func (c *Controller) storeFailed(ctx context.Context, err error) {
 	c.metrics.stored(err)
 	now := text(err)
 	c.seenRow.Lock()
 	before := c.seenRow.err
 	c.seenRow.err = now
 	c.seenRow.Unlock()
-	switch {
-	case now == before:
-	case err != nil:
-		c.log.Warnw("the cluster's weight stays as it is", "reason", now, "request_id", awserror.RequestID(err))
-		c.events.controller("StoreFailed", "the cluster's weight stays as it is: "+now)
-	default:
-		c.log.Infow("the store works again")
+	if err == nil {
+		if before != "" {
+			c.log.Infow("the store works again")
+		}
 		c.events.controller("StoreFailed", "")
+		return
 	}
+	effect := c.effect(ctx, err)
+	if now != before {
+		c.log.Warnw("the store failed", "effect", effect, "reason", now, "request_id", awserror.RequestID(err))
+	}
+	c.events.controller("StoreFailed", effect+": "+now)
+}
+
+// unwrittenError is a row that could not be written.
+type unwrittenError struct{ error }
+
+func (e unwrittenError) Unwrap() error { return e.error }
+
+// effect says what a failure of the store does to the weight. One that could not be stored may be published, as that of a drain is.
+func (c *Controller) effect(ctx context.Context, err error) string {
+	c.seenRow.Lock()
+	row := c.seenRow.row
+	c.seenRow.Unlock()
+	published, unknown := c.weight.ClusterWeight(ctx)
+	if _, unwritten := errors.AsType[unwrittenError](err); unwritten && unknown == nil && published.String() != strconv.Itoa(row.CurrentWeight) {
+		return fmt.Sprintf("weight %s is published, and not acknowledged", published)
+	}
+	return "the cluster's weight stays as it is"
+}
+
+// saw keeps a row that is in the store.
+func (c *Controller) saw(row store.Row) {
+	c.seenRow.Lock()
+	defer c.seenRow.Unlock()
+	c.seenRow.row = &row
 }
 
 // answer is what the gates have said about a step in one direction.
@@ -75,6 +103,7 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 	if err != nil {
 		return 0, err
 	}
+	c.saw(row)
 	if row.DesiredWeight > 100 {
 		c.events.controller("WeightAbove100", fmt.Sprintf("DesiredWeight %d of cluster %s counts as 100, and 100 is acknowledged: correct it in the store",
 			row.DesiredWeight, c.opts.ClusterName))
@@ -113,8 +142,9 @@ func (c *Controller) stored(ctx context.Context, row, next store.Row) (store.Row
 		return row, nil
 	}
 	if err := c.store.Acknowledge(ctx, row, next); err != nil {
-		return store.Row{}, fmt.Errorf("write CurrentWeight and the move of cluster %s: %w", c.opts.ClusterName, err)
+		return store.Row{}, unwrittenError{fmt.Errorf("write CurrentWeight and the move of cluster %s: %w", c.opts.ClusterName, err)}
 	}
+	c.saw(next)
 	c.tell(row, next)
 	return next, nil
 }
@@ -160,7 +190,7 @@ func (c *Controller) create(ctx context.Context) (store.Row, error) {
 	return row, nil
 }
 
-// apply publishes what a row that is stored says.
+// apply publishes what a row says.
 func (c *Controller) apply(ctx context.Context, row store.Row) error {
 	target := ramp.Target(row, c.opts.Ramp)
 	percent, err := weights.WholePercent(target)
@@ -172,9 +202,6 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 		check = row.HealthCheckID
 	}
 	c.metrics.weights(row, c.opts.Ramp.Step > 0)
-	c.seenRow.Lock()
-	c.seenRow.row = &row
-	c.seenRow.Unlock()
 	unserved := row.CurrentWeight != target || row.Moves()
 	if !c.weight.would(percent, check, unserved) {
 		c.weight.set(percent, check, unserved)
@@ -210,10 +237,17 @@ func (c *Controller) ingresses(ctx context.Context) ([]types.NamespacedName, err
 
 // seen tells how far the weight that is to be published is on its way.
 func (c *Controller) seen() ramp.Seen {
-	generation, known := c.weight.now()
+	_, known := c.weight.now()
+	p := c.progress()
+	return ramp.Seen{Now: c.opts.clock.Now(), InSync: known && p.unserved == 0, EffectiveSince: p.effectiveAt}
+}
+
+// progress returns how far all Ingresses are with the weight, and shows that in the metrics, whatever the store does.
+func (c *Controller) progress() progress {
+	generation, _ := c.weight.now()
 	p := c.served.of(generation)
 	c.metrics.progress(p)
-	return ramp.Seen{Now: c.opts.clock.Now(), InSync: known && p.unserved == 0, EffectiveSince: p.effectiveAt}
+	return p
 }
 
 // tell says what has been stored.
@@ -229,6 +263,7 @@ func (c *Controller) tell(before, after store.Row) {
 	switch r.Phase {
 	case store.RolledBack:
 		c.metrics.rollbacks.Inc()
+		c.events.controller("RampRolledBack", "") // another move has failed, though it be in the same words
 		c.events.controller("RampRolledBack", r.Message)
 	case store.Holding:
 		c.events.controller("RampHolding", r.Message)

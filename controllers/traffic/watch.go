@@ -36,6 +36,9 @@ func (c *Controller) watch(ctx context.Context, caches cache.Cache) error {
 	if c.opts.Backend == BackendExternalDNS {
 		sources["dnsendpoints"] = crsource.TypedKind(caches, newDNSEndpoint(), eachOf(ofDNSEndpoint))
 	}
+	for _, object := range []client.Object{&networkingv1.Ingress{}, &corev1.ConfigMap{}} { // what the handlers read, of which one may be called at once
+		_, _ = caches.GetInformer(ctx, object, cache.BlockUntilSynced(false)) // the sources ask again, and wait
+	}
 	for kind, s := range sources {
 		if err := s.Start(ctx, c.queue); err != nil {
 			return fmt.Errorf("watch %s: %w", kind, err)

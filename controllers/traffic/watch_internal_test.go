@@ -2,11 +2,15 @@ package traffic
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
@@ -102,5 +106,37 @@ func TestTheEndIsNoFailure(t *testing.T) {
 	r.Controller.steer(ctx)
 	if r.notes.with("StoreFailed") > 0 {
 		t.Errorf("events %q", r.notes.lines)
+	}
+}
+
+// ordered keeps which kinds were asked for first.
+type ordered struct {
+	*informertest.FakeInformers
+
+	mu    *sync.Mutex // guards the informers, and the following
+	kinds *[]string
+}
+
+// GetInformer implements cache.Informers.
+func (a ordered) GetInformer(ctx context.Context, object client.Object, options ...cache.InformerGetOption) (cache.Informer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	*a.kinds = append(*a.kinds, kindOf(object))
+	return a.FakeInformers.GetInformer(ctx, object, options...)
+}
+
+// The handler of an Ingress reads Ingresses and ConfigMaps, and may be called as soon as there is one: a cache refuses to be read of a kind that nobody has
+// asked it for.
+func TestWhatHandlersReadIsInTheCaches(t *testing.T) {
+	t.Parallel()
+	for range 20 { // the kinds are watched in any order
+		r := newRig(t, nil)
+		caches := ordered{&informertest.FakeInformers{Synced: new(true)}, &sync.Mutex{}, &[]string{}}
+		if err := r.watch(t.Context(), caches); err != nil {
+			t.Fatal(err)
+		}
+		if first := (*caches.kinds)[:2]; !slices.Contains(first, "*v1.Ingress") || !slices.Contains(first, "*v1.ConfigMap") {
+			t.Fatalf("first are asked for %v", first)
+		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"time"
 	"unicode"
 
 	"k8s.io/client-go/rest"
@@ -15,36 +17,76 @@ import (
 // parse parses flags that may stand before, between and after the other arguments, which it returns. With -h it writes the help, of which the flags are
 // the last part, to out. A negative number is an argument.
 func parse(flags *flag.FlagSet, help string, args []string, out io.Writer) ([]string, error) {
-	flags.SetOutput(io.Discard) // main tells the error
-	flags.Usage = func() {}     // an error is a line, not the help
-	var options, rest []string
+	var rest []string
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			rest = append(rest, args[i+1:]...)
-			break
+			return append(rest, args[i+1:]...), nil
 		}
 		if len(arg) < 2 || arg[0] != '-' || arg[1] >= '0' && arg[1] <= '9' {
 			rest = append(rest, arg)
 			continue
 		}
-		options = append(options, arg)
-		name, _, joined := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-		if f := flags.Lookup(name); f != nil && !joined && !isSwitch(f) && i+1 < len(args) {
+		name, value, joined := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+		f := flags.Lookup(name)
+		switch {
+		case f == nil && (name == "h" || name == "help"):
+			_, _ = fmt.Fprintf(out, "%s\nFlags:\n%s", help, defaults(flags)) // nobody is left to be told
+			return nil, flag.ErrHelp
+		case f == nil:
+			return nil, fmt.Errorf("flag provided but not defined: %s: %s -h lists the flags", dashed(name), flags.Name())
+		case joined:
+		case isSwitch(f):
+			value = "true"
+		case i+1 == len(args):
+			return nil, fmt.Errorf("flag needs an argument: %s: %s -h lists the flags", dashed(name), flags.Name())
+		default:
 			i++
-			options = append(options, args[i])
+			value = args[i]
+		}
+		if err := flags.Set(name, value); err != nil {
+			return nil, fmt.Errorf("invalid value %q for flag %s: %w: %s -h lists the flags", value, dashed(name), instead(f, err), flags.Name())
 		}
 	}
-	switch err := flags.Parse(options); {
-	case errors.Is(err, flag.ErrHelp):
-		_, _ = fmt.Fprintf(out, "%s\nFlags:\n", help) // nobody is left to be told
-		flags.SetOutput(out)
-		flags.PrintDefaults()
-		return nil, err //nolint:wrapcheck // main looks for it
-	case err != nil:
-		return nil, fmt.Errorf("%w: %s -h lists the flags", err, flags.Name())
-	}
 	return rest, nil
+}
+
+// dashed is a flag as people write it.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// longFlag is where [flag.FlagSet.PrintDefaults] names a flag of more than a letter.
+var longFlag = regexp.MustCompile(`(?m)^  -(\w[\w-])`)
+
+// defaults describes the flags.
+func defaults(flags *flag.FlagSet) string {
+	var b strings.Builder
+	flags.SetOutput(&b)
+	flags.PrintDefaults()
+	return longFlag.ReplaceAllString(b.String(), "  --$1")
+}
+
+// instead says what to write in place of a value that a flag did not take. What the flag package says of its own types is "parse error".
+func instead(f *flag.Flag, err error) error {
+	getter, ok := f.Value.(flag.Getter)
+	if !ok {
+		return err
+	}
+	switch getter.Get().(type) {
+	case time.Duration:
+		return errors.New("write a duration such as 20s")
+	case int:
+		return errors.New("write a whole number")
+	case float64:
+		return errors.New("write a number")
+	case bool:
+		return errors.New("write true or false")
+	}
+	return err
 }
 
 // isSwitch tells whether a flag takes no value.
@@ -70,9 +112,7 @@ func (r *repeated) Set(value string) error {
 
 // kubeconfig returns the configuration of a context, empty for the current one, and its namespace. In a Pod without a kubeconfig it is the Pod's.
 func kubeconfig(path, context string) (*rest.Config, string, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = path
-	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
+	config := clientConfig(path, context)
 	about := "current context"
 	if context != "" {
 		about = fmt.Sprintf("context %q", context)
@@ -86,6 +126,22 @@ func kubeconfig(path, context string) (*rest.Config, string, error) {
 		return nil, "", fmt.Errorf("kubernetes configuration, namespace of the %s: %w", about, err)
 	}
 	return kube, namespace, nil
+}
+
+func clientConfig(path, context string) clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = path
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
+}
+
+// currentContext returns the name of the current context, empty where there is none, as in a Pod. A kubeconfig that cannot be read has none: [kubeconfig] tells
+// why.
+func currentContext(path string) string {
+	raw, err := clientConfig(path, "").RawConfig()
+	if err != nil {
+		return ""
+	}
+	return raw.CurrentContext
 }
 
 // clean makes text that others wrote one line that cannot steer a terminal.

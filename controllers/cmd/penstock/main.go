@@ -33,16 +33,18 @@ const gcPercent = 30
 // command is one of the first argument.
 type command struct {
 	name, about string
+	// stays says that what fails is tried again.
+	stays bool
 	// run parses its arguments, and returns the exit code. An error is told by main.
 	run func(ctx context.Context, args []string, out, errOut io.Writer) (int, error)
 }
 
 func commands() []command {
 	return []command{
-		{"controller", "carry the cluster's weight to the records of every Ingress", runController},
-		{"status", "show what is desired, served and published, of one cluster or of several", runStatus},
-		{"plan", "show what a controller would change in DNS, and why, without writing", runPlan},
-		{"set-weight", "say what share of the traffic a cluster is to have", runSetWeight},
+		{"controller", "carry the cluster's weight to the records of every Ingress", true, runController},
+		{"status", "show what is desired, served and published, of one cluster or of several", false, runStatus},
+		{"plan", "show what a controller would change in DNS, and why, without writing", false, runPlan},
+		{"set-weight", "say what share of the traffic a cluster is to have", false, runSetWeight},
 	}
 }
 
@@ -60,8 +62,7 @@ func dispatch(ctx context.Context, args []string, out, errOut io.Writer) int {
 		case slices.Contains([]string{"help", "-h", "-help", "--help"}, first):
 			return listCommands(out, 0)
 		case slices.Contains([]string{"version", "-version", "--version"}, first):
-			_, _ = fmt.Fprintln(out, "penstock", traffic.Version()) // nobody is left to be told
-			return 0
+			return showVersion(args[1:], out, errOut)
 		case len(first) > 1 && first[0] == '-':
 			args = append([]string{"controller"}, args...)
 		}
@@ -75,11 +76,27 @@ func dispatch(ctx context.Context, args []string, out, errOut io.Writer) int {
 		case errors.Is(err, flag.ErrHelp):
 			return 0
 		case err != nil:
-			_, _ = fmt.Fprintf(errOut, "penstock %s: %v\n", c.name, err) // nobody is left to be told
+			text := err.Error()
+			if !c.stays {
+				text = once(text)
+			}
+			_, _ = fmt.Fprintf(errOut, "penstock %s: %s\n", c.name, text) // nobody is left to be told
 		}
 		return code
 	}
+	if len(args) > 0 {
+		_, _ = fmt.Fprintf(errOut, "penstock: no command %q\n", args[0]) // as above
+	}
 	return listCommands(errOut, usageFailed)
+}
+
+func showVersion(args []string, out, errOut io.Writer) int {
+	if len(args) > 0 {
+		_, _ = fmt.Fprintf(errOut, "penstock version: argument %q: version takes none\n", args[0]) // nobody is left to be told
+		return usageFailed
+	}
+	_, _ = fmt.Fprintln(out, "penstock", traffic.Version()) // as above
+	return 0
 }
 
 // listCommands returns a code.

@@ -10,6 +10,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/controllers/traffic"
 )
 
 // Help and the version are answers, on the standard output. What is wrong is one line on the other, whatever the format of the answer would be.
@@ -19,20 +20,32 @@ func TestDispatch(t *testing.T) {
 		code        int
 		out, errOut string // a part; empty is nothing at all
 	}{
-		"-h":                           {0, "set-weight   say what share", ""},
-		"help":                         {0, "version      show the version", ""},
-		"--help":                       {0, "controller   carry", ""},
-		"version":                      {0, "penstock (devel) " + runtime.Version(), ""},
-		"--version":                    {0, "penstock (devel)", ""},
-		"":                             {usageFailed, "", "commands, each with -h"},
-		"steer":                        {usageFailed, "", "commands, each with -h"},
-		"controller -h":                {0, "-cluster-name name", ""},
-		"controller --clustername=x":   {usageFailed, "", "penstock controller: flag provided but not defined: -clustername: penstock controller -h lists the flags\n"},
-		"--clustername=x":              {usageFailed, "", "penstock controller -h lists the flags\n"},
-		"plan --clustername=x -o json": {usageFailed, "", "penstock plan -h lists the flags\n"},
-		"set-weight east 5 --waiting":  {usageFailed, "", "penstock set-weight -h lists the flags\n"},
-		"status --wath":                {usageFailed, "", "penstock status -h lists the flags\n"},
-		"controller --cluster-name=east something": {usageFailed, "", `argument "something" is no flag`},
+		"-h":                              {0, "set-weight   say what share", ""},
+		"help":                            {0, "version      show the version", ""},
+		"--help":                          {0, "controller   carry", ""},
+		"version":                         {0, "penstock (devel) " + runtime.Version(), ""},
+		"--version":                       {0, "penstock (devel)", ""},
+		"":                                {usageFailed, "", "commands, each with -h"},
+		"steer":                           {usageFailed, "", "penstock: no command \"steer\"\npenstock: commands, each with -h"},
+		"Controller --cluster-name=x":     {usageFailed, "", `penstock: no command "Controller"`},
+		"version x":                       {usageFailed, "", "penstock version: argument \"x\": version takes none\n"},
+		"--version -h":                    {usageFailed, "", `argument "-h"`},
+		"controller -h":                   {0, "\n  --cluster-name name\n", ""},
+		"status -h":                       {0, "\n  -o format\n", ""},
+		"controller --clustername=x":      {usageFailed, "", "penstock controller: flag provided but not defined: --clustername: penstock controller -h lists the flags\n"},
+		"--clustername=x":                 {usageFailed, "", "penstock controller -h lists the flags\n"},
+		"plan --clustername=x -o json":    {usageFailed, "", "penstock plan -h lists the flags\n"},
+		"set-weight east 5 --waiting":     {usageFailed, "", "penstock set-weight -h lists the flags\n"},
+		"status --wath":                   {usageFailed, "", "penstock status -h lists the flags\n"},
+		"controller --poll-interval 20":   {usageFailed, "", "invalid value \"20\" for flag --poll-interval: write a duration such as 20s: penstock controller -h lists the flags\n"},
+		"controller --initial-weight=5%":  {usageFailed, "", `for flag --initial-weight: write a whole number`},
+		"controller --route53-rate=many":  {usageFailed, "", `for flag --route53-rate: write a number`},
+		"controller --dev-mode=maybe":     {usageFailed, "", `for flag --dev-mode: write true or false`},
+		"controller --ramp-query-min=low": {usageFailed, "", `for flag --ramp-query-min: write a number`},
+		"controller --cluster-name":       {usageFailed, "", "flag needs an argument: --cluster-name: penstock controller -h lists the flags\n"},
+		"controller -o":                   {usageFailed, "", "not defined: -o:"},
+		"controller --cluster-name=x --metrics-addr 8080": {usageFailed, "", "penstock controller: flag metrics-addr \"8080\": write host:port, such as :8080, or 0 for none\n"},
+		"controller --cluster-name=east something":        {usageFailed, "", `argument "something" is no flag`},
 	} {
 		t.Run(arguments, func(t *testing.T) {
 			t.Parallel()
@@ -46,6 +59,34 @@ func TestDispatch(t *testing.T) {
 				t.Errorf("more than a line: %s", errOut.String())
 			}
 		})
+	}
+}
+
+// Nobody tries again what a command of one shot could not do, and AWS credentials are asked for where there are none.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	const imds = "GetItem: no answer: get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata"
+	for text, want := range map[string]string{
+		"ListHostedZones: no answer, tried again on the next call: EOF": "ListHostedZones: no answer: EOF",
+		imds:     imds + ": no AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID",
+		"denied": "denied",
+	} {
+		if got := once(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+	for name, want := range map[string]string{"plan": `argument "x" is`, "controller": `argument "x, tried again on the next call" is`} {
+		var out, errOut output
+		if code := dispatch(t.Context(), []string{name, "x, tried again on the next call"}, &out, &errOut); code != usageFailed || !strings.Contains(errOut.String(), want) {
+			t.Errorf("%s: code %d, %q is not in %s", name, code, want, errOut.String())
+		}
+	}
+	for _, format := range []string{"", "json"} {
+		var out output
+		p := traffic.Planned{Problems: []traffic.PlannedProblem{{Severity: traffic.Unknown, Message: "ListHostedZones: no answer, tried again on the next call: EOF"}}}
+		if err := showPlan(on(&out, 0), p, format); err != nil || !strings.Contains(out.String(), "ListHostedZones: no answer: EOF") {
+			t.Errorf("format %q: error %v\n%s", format, err, out.String())
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -79,6 +80,10 @@ func runPlan(ctx context.Context, args []string, out, _ io.Writer) (int, error) 
 }
 
 func showPlan(out screen, p traffic.Planned, output string) error {
+	p.Problems = slices.Clone(p.Problems)
+	for i := range p.Problems {
+		p.Problems[i].Message = once(p.Problems[i].Message)
+	}
 	var b bytes.Buffer
 	if output == "json" {
 		encoder := json.NewEncoder(&b)
@@ -98,12 +103,15 @@ func showPlan(out screen, p traffic.Planned, output string) error {
 
 func planText(p traffic.Planned) string {
 	var b strings.Builder
-	served := "no row in a store"
-	if p.Row != nil {
+	switch {
+	case p.Fixed:
+		fmt.Fprintf(&b, "cluster %s: weight %d (flag initial-weight)\n", clean(p.Cluster), p.Weight)
+	case p.Row == nil:
+		fmt.Fprintf(&b, "cluster %s: no row in a store, to publish %d\n", clean(p.Cluster), p.Weight)
+	default:
 		desired, current := weightsOf(p.Row, "")
-		served = fmt.Sprintf("desired %s, current %s", desired, current)
+		fmt.Fprintf(&b, "cluster %s: desired %s, current %s, to publish %d\n", clean(p.Cluster), desired, current, p.Weight)
 	}
-	fmt.Fprintf(&b, "cluster %s: %s, to publish %d\n", clean(p.Cluster), served, p.Weight)
 	for _, note := range p.Notes {
 		fmt.Fprintf(&b, "  note: %s\n", clean(note))
 	}
@@ -131,9 +139,12 @@ func planText(p traffic.Planned) string {
 		marks[problem.Severity]++
 		fmt.Fprintln(&b, problemText(problem))
 	}
-	if len(p.Changes) == 0 {
+	switch {
+	case len(p.Changes) == 0 && p.Incomplete():
+		b.WriteString("\nno change found")
+	case len(p.Changes) == 0:
 		b.WriteString("\nnothing would change")
-	} else {
+	default:
 		fmt.Fprintf(&b, "\n%d to create, %d to change, %d to delete", counts[traffic.CreateRecord], counts[traffic.ChangeRecord], counts[traffic.DeleteRecord])
 	}
 	for _, s := range []struct {
@@ -144,14 +155,20 @@ func planText(p traffic.Planned) string {
 			fmt.Fprintf(&b, ", %d %s", marks[s.severity], s.text)
 		}
 	}
+	if p.Incomplete() {
+		b.WriteString(": not all could be found out")
+	}
 	b.WriteByte('\n')
 	return b.String()
 }
 
 func problemText(p traffic.PlannedProblem) string {
-	mark, about := "!", clean(p.Namespace+"/"+p.Ingress)
+	mark, about := "!", string(p.Severity)
 	if p.Severity == traffic.Warned {
 		mark = "?"
+	}
+	if p.Ingress != "" {
+		about += " " + clean(p.Namespace+"/"+p.Ingress)
 	}
 	if p.Host != "" {
 		about += " " + clean(p.Host)
@@ -159,7 +176,7 @@ func problemText(p traffic.PlannedProblem) string {
 	if p.Canary != "" {
 		about += " canary " + clean(p.Canary)
 	}
-	return fmt.Sprintf("%s %s %s: %s", mark, p.Severity, about, clean(p.Message))
+	return fmt.Sprintf("%s %s: %s", mark, about, clean(p.Message))
 }
 
 func sign(a traffic.Action) string {

@@ -45,6 +45,9 @@ func TestPlanText(t *testing.T) {
 		},
 	}
 	golden(t, "plan.txt", planText(p))
+	p.Changes = nil
+	p.Problems = p.Problems[:2]
+	golden(t, "plan-incomplete.txt", planText(p))
 	golden(t, "plan-empty.txt", planText(traffic.Planned{Cluster: "east", Weight: 30, Notes: []string{"the store has no row"}}))
 }
 
@@ -94,10 +97,14 @@ func TestPlanCommand(t *testing.T) {
 		want   string
 		golden string
 	}{
-		"Changes":   {reason: "Changes are what the exit code tells.", weight: "100", code: changesPlanned, golden: "plan-changes.txt"},
-		"JSON":      {reason: "Programs get all there is.", weight: "100", args: []string{"-o", "json"}, code: changesPlanned, golden: "plan-changes.json"},
-		"Nothing":   {reason: "Nothing to do is success.", weight: "50", golden: "plan-nothing.txt"},
-		"NoRow":     {reason: "No row is made, and the plan says what it would be.", weight: "30", args: []string{"--configmap", "other", "--initial-weight", "30"}, golden: "plan-norow.txt"},
+		"Changes": {reason: "Changes are what the exit code tells.", weight: "100", code: changesPlanned, golden: "plan-changes.txt"},
+		"JSON":    {reason: "Programs get all there is.", weight: "100", args: []string{"-o", "json"}, code: changesPlanned, golden: "plan-changes.json"},
+		"Nothing": {reason: "Nothing to do is success.", weight: "50", golden: "plan-nothing.txt"},
+		"NoRow":   {reason: "No row is made, and the plan says what it would be.", weight: "30", args: []string{"--configmap", "other", "--initial-weight", "30"}, golden: "plan-norow.txt"},
+		"Fixed":   {reason: "The weight of a flag has no row.", weight: "30", args: []string{"--backend-type", "fake", "--initial-weight", "30"}, golden: "plan-fixed.txt"},
+		"NoCRD": {
+			reason: "What all of the cluster lacks is said once.", gone: "/apis/externaldns.k8s.io/v1alpha1/dnsendpoints", code: failed, golden: "plan-nocrd.txt",
+		},
 		"Unknown":   {reason: "A plan that lacks something is an error.", weight: "50", args: []string{"--cluster-name", "eas"}, code: failed, want: "give each cluster a ConfigMap of its own"},
 		"Forbidden": {reason: "What cannot be read is an error.", weight: "50", gone: "/apis/networking.k8s.io/v1/ingresses", code: failed, want: "list ingresses"},
 		"Flag":      {reason: "Flags are checked as the controller does.", args: []string{"--ramp-step", "500"}, code: usageFailed, want: "flag ramp-step"},

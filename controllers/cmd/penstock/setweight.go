@@ -271,7 +271,8 @@ func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clo
 		case errors.Is(err, store.ErrNotFound):
 			return failed, fmt.Errorf("the row of cluster %s is gone, and no controller has made it again in %s: %w", w.cluster, w.timeout, err)
 		default:
-			return failed, fmt.Errorf("weight %d of cluster %s is not served after %s, and stays desired: %s", w.weight, w.cluster, w.timeout, last)
+			return failed, fmt.Errorf("weight %d of cluster %s is not served after %s, and stays desired: %s; penstock status says which hosts are waited for",
+				w.weight, w.cluster, w.timeout, last)
 		}
 		select {
 		case <-ctx.Done():
@@ -289,7 +290,7 @@ func (w *waiting) done(row store.Row) (bool, error) {
 	case w.served(row):
 		return true, nil
 	case rolledBack(row, w.weight):
-		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s; to try again, set %d once more", w.cluster, w.weight, clean(row.Ramp.Message), w.weight)
+		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s", w.cluster, w.weight, clean(row.Ramp.Message))
 	}
 	return false, nil
 }
@@ -316,11 +317,17 @@ func (w *waiting) progress(row store.Row) string {
 	}
 	_, current := weightsOf(&row, "")
 	text := fmt.Sprintf("[%s%s] current %s of %d", strings.Repeat("#", filled), strings.Repeat("-", bar-filled), current, w.weight)
-	if r := row.Ramp; r.Phase != "" {
+	r := row.Ramp
+	switch {
+	case r.Phase == "":
+		return text
+	case whole(r):
+		text += ", change"
+	default:
 		text += fmt.Sprintf(", ramp %s at %d", clean(string(r.Phase)), r.Weight)
-		if r.Message != "" {
-			text += ": " + clean(r.Message)
-		}
+	}
+	if r.Message != "" {
+		text += ": " + clean(r.Message)
 	}
 	return text
 }

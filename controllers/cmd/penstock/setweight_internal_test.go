@@ -104,6 +104,15 @@ func TestSetWeight(t *testing.T) {
 			reason: "On a terminal one line is written over.", script: script{before: before, rows: arrives},
 			options: setWeightOptions{wait: true, timeout: time.Minute}, width: 60, golden: "terminal.txt",
 		},
+		"AtOnce": {
+			reason: "A weight that changes at once goes through no steps.",
+			script: script{before: before, rows: []any{
+				moving(80, 20, 80, store.Moving, "weight 80 is acknowledged when every host is served with it"),
+				moving(80, 20, 80, store.Moving, ""),
+				store.Row{DesiredWeight: 80, CurrentWeight: 80},
+			}},
+			options: setWeightOptions{wait: true, timeout: time.Minute}, golden: "atonce.txt",
+		},
 		"RolledBack": {
 			reason:  "A move that went back will not arrive.",
 			script:  script{before: before, rows: []any{moving(80, 40, 20, store.RolledBack, "went back from 40 to 20 after 5 refusals")}},
@@ -127,7 +136,7 @@ func TestSetWeight(t *testing.T) {
 		},
 		"Timeout": {
 			reason: "A weight that is not served in time is told, with what was seen last.", script: script{before: before, rows: []any{moving(80, 20, 30, store.Moving, "held")}},
-			options: setWeightOptions{wait: true, timeout: 5 * time.Second}, code: failed, want: "is not served after 5s, and stays desired: [-", golden: "timeout.txt",
+			options: setWeightOptions{wait: true, timeout: 5 * time.Second}, code: failed, want: "ramp Moving at 30: held; penstock status says which hosts are waited for", golden: "timeout.txt",
 		},
 		"Somebody": {
 			reason: "Another wish takes the place of this one.", script: script{before: before, rows: []any{store.Row{DesiredWeight: 10, CurrentWeight: 20}}},

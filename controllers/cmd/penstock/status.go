@@ -11,12 +11,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +24,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
-	"github.com/penstock-dev/penstock/controllers/store"
 	"github.com/penstock-dev/penstock/controllers/traffic"
 )
 
@@ -78,7 +75,11 @@ func status(ctx context.Context, args []string, out screen, clock clock.Clock) (
 	asked := o.sources()
 	if !o.watch {
 		clusters := askAll(ctx, asked, o.timeout)
-		if err := o.show(out, clusters); err != nil {
+		text, err := o.text(clusters, out.width(), clock.Now())
+		if err != nil {
+			return failed, err
+		}
+		if err := write(out, text); err != nil {
 			return failed, err
 		}
 		if slices.ContainsFunc(clusters, func(c clusterStatus) bool { return c.Error != "" }) {
@@ -134,7 +135,7 @@ type statusSource struct {
 
 // clusterStatus is what became of the asking.
 type clusterStatus struct {
-	// Source is the context or the URL that was asked; empty is the current context.
+	// Source is the context or the URL that was asked; empty is the cluster of the Pod that asks.
 	Source string          `json:"source,omitempty"`
 	Status *traffic.Status `json:"status,omitempty"`
 	Error  string          `json:"error,omitempty"`
@@ -150,7 +151,7 @@ func (o statusOptions) sources() []statusSource {
 	}
 	contexts := o.contexts
 	if len(contexts) == 0 {
-		contexts = repeated{""}
+		contexts = repeated{currentContext(o.kubeconfig)}
 	}
 	for _, name := range contexts {
 		all = append(all, statusSource{name, func(ctx context.Context) (*traffic.Status, error) { return o.askCluster(ctx, name) }})
@@ -244,7 +245,7 @@ func (o statusOptions) askCluster(ctx context.Context, name string) (*traffic.St
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes client: %w", err)
 	}
-	pods, err := leaders(ctx, client, namespace)
+	pods, leased, err := leaders(ctx, client, namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -254,19 +255,35 @@ func (o statusOptions) askCluster(ctx context.Context, name string) (*traffic.St
 		if err == nil {
 			return status, nil
 		}
+		if leased && podGone(err) {
+			err = fmt.Errorf("the lease names pod %s/%s, which is gone: wait until another one leads, or, where the controller runs outside of the cluster, ask it with the flag url",
+				namespace, pod)
+		}
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
 }
 
-// leaders returns the Pod that leads, or, where there is no lease, those that may.
-func leaders(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+// podGone tells whether there is no Pod to ask, other than one that does not know what it is asked.
+func podGone(err error) bool {
+	var refused apierrors.APIStatus
+	if !errors.As(err, &refused) || !apierrors.IsNotFound(err) {
+		return false
+	}
+	details := refused.Status().Details
+	return details != nil && details.Kind == "pods" &&
+		!slices.ContainsFunc(details.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
+}
+
+// leaders returns the Pod that leads, which the lease names, or, where there is no lease, those that may.
+func leaders(ctx context.Context, client kubernetes.Interface, namespace string) (pods []string, leased bool, err error) {
 	lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, traffic.LeaseID, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return labelled(ctx, client, namespace)
+		pods, err = labelled(ctx, client, namespace)
+		return pods, false, err
 	case err != nil:
-		return nil, fmt.Errorf("get lease %s/%s, which names the leader: %w", namespace, traffic.LeaseID, err)
+		return nil, false, fmt.Errorf("get lease %s/%s, which names the leader: %w", namespace, traffic.LeaseID, err)
 	}
 	holder := ""
 	if lease.Spec.HolderIdentity != nil {
@@ -275,11 +292,11 @@ func leaders(ctx context.Context, client kubernetes.Interface, namespace string)
 	pod, _, found := strings.Cut(holder, "_") // which is in no name of a Pod
 	switch {
 	case holder == "":
-		return nil, fmt.Errorf("lease %s/%s: nobody holds it: no controller leads now, look whether one runs", namespace, traffic.LeaseID)
+		return nil, false, fmt.Errorf("lease %s/%s: nobody holds it: no controller leads now, look whether one runs", namespace, traffic.LeaseID)
 	case !found || pod == "":
-		return nil, fmt.Errorf("lease %s/%s: holderIdentity %q does not begin with the name of a Pod and _: ask the controller with the flag url", namespace, traffic.LeaseID, holder)
+		return nil, false, fmt.Errorf("lease %s/%s: holderIdentity %q does not begin with the name of a Pod and _: ask the controller with the flag url", namespace, traffic.LeaseID, holder)
 	}
-	return []string{pod}, nil
+	return []string{pod}, true, nil
 }
 
 func labelled(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
@@ -337,17 +354,22 @@ func said(status metav1.Status) string {
 
 // follow shows the status at once, and again when it has changed, until ctx ends.
 func (o statusOptions) follow(ctx context.Context, out screen, sources []statusSource, clock clock.Clock) error {
-	var before []clusterStatus
+	before := ""
 	for width := -1; ; {
 		clusters := askAll(ctx, sources, o.timeout)
 		if ctx.Err() != nil { // what was asked last was cut off
 			return nil //nolint:nilerr // that is how a watch ends
 		}
-		if now := out.width(); now != width || !reflect.DeepEqual(clusters, before) {
-			if err := o.redraw(out, clusters, before == nil); err != nil {
+		columns := out.width()
+		text, err := o.text(clusters, columns, clock.Now())
+		if err != nil {
+			return err
+		}
+		if columns != width || text != before {
+			if err := o.redraw(out, text, before == ""); err != nil {
 				return err
 			}
-			width, before = now, clusters
+			width, before = columns, text
 		}
 		select {
 		case <-ctx.Done():
@@ -357,7 +379,7 @@ func (o statusOptions) follow(ctx context.Context, out screen, sources []statusS
 	}
 }
 
-func (o statusOptions) redraw(out screen, clusters []clusterStatus, first bool) error {
+func (o statusOptions) redraw(out screen, text string, first bool) error {
 	between := "\n"
 	switch {
 	case o.output == "json" || first && !out.redraw:
@@ -365,152 +387,27 @@ func (o statusOptions) redraw(out screen, clusters []clusterStatus, first bool) 
 	case out.redraw:
 		between = clearScreen
 	}
-	if _, err := io.WriteString(out, between); err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	return o.show(out, clusters)
+	return write(out, between+text)
 }
 
-func (o statusOptions) show(out screen, clusters []clusterStatus) error {
+func write(out io.Writer, text string) error {
+	if _, err := io.WriteString(out, text); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
+
+// text is the status as it is at a time.
+func (o statusOptions) text(clusters []clusterStatus, width int, now time.Time) (string, error) {
+	if o.output != "json" {
+		return fit(table(clusters, now), width), nil
+	}
 	var b bytes.Buffer
-	if o.output == "json" {
-		encoder := json.NewEncoder(&b)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false) // it is read by people too
-		if err := encoder.Encode(map[string]any{"clusters": clusters}); err != nil {
-			return fmt.Errorf("encode the status: %w", err)
-		}
-	} else if err := table(&b, clusters, out.width()); err != nil {
-		return err
+	encoder := json.NewEncoder(&b)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false) // it is read by people too
+	if err := encoder.Encode(map[string]any{"clusters": clusters}); err != nil {
+		return "", fmt.Errorf("encode the status: %w", err)
 	}
-	if _, err := out.Write(b.Bytes()); err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	return nil
-}
-
-// table writes a line for each cluster, and one for each host of each.
-func table(out io.Writer, clusters []clusterStatus, width int) error {
-	var b strings.Builder
-	type line struct {
-		cluster *traffic.Status
-		host    traffic.HostStatus
-	}
-	var lines []line
-	for _, c := range clusters {
-		b.WriteString(summary(c))
-		if c.Status == nil {
-			continue
-		}
-		for _, host := range c.Status.Hosts {
-			lines = append(lines, line{c.Status, host})
-		}
-	}
-	slices.SortStableFunc(lines, func(a, b line) int {
-		return cmp.Or(cmp.Compare(a.host.Host, b.host.Host), cmp.Compare(a.cluster.Cluster, b.cluster.Cluster))
-	})
-	if len(lines) > 0 {
-		b.WriteByte('\n')
-		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(t, "HOST\tCLUSTER\tDESIRED\tCURRENT\tPUBLISHED\tIN SYNC\tCANARY\tHEALTH") // a strings.Builder takes everything
-		for _, l := range lines {
-			desired, current := weightsOf(l.cluster.Row, "%")
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(l.host.Host), clean(l.cluster.Cluster), desired, current, publishedOf(l.host), syncOf(l.host),
-				canaryOf(l.host), healthOf(l.host)) // as above
-		}
-		_ = t.Flush() // as above
-	}
-	if _, err := io.WriteString(out, fit(b.String(), width)); err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	return nil
-}
-
-// summary says what concerns all hosts of a cluster, with a line more for what is long.
-func summary(c clusterStatus) string {
-	from := ""
-	if c.Source != "" {
-		from = " (" + clean(c.Source) + ")"
-	}
-	if c.Status == nil {
-		return fmt.Sprintf("cluster%s: error: %s\n", from, clean(c.Error))
-	}
-	s := c.Status
-	weight := "not known"
-	if s.Weight != nil {
-		weight = clean(*s.Weight)
-	}
-	desired, current := weightsOf(s.Row, "")
-	text := fmt.Sprintf("cluster %s%s: desired %s, current %s, to publish %s, pending %d", clean(s.Cluster), from, desired, current, weight, s.Pending)
-	if s.Row == nil {
-		text += ", the row was not read yet"
-	} else if r := s.Row.Ramp; r.Phase != "" {
-		text += fmt.Sprintf(", ramp %s %d -> %d at %d", clean(string(r.Phase)), r.From, r.To, r.Weight)
-		if r.Message != "" {
-			text += "\n  ramp: " + clean(r.Message)
-		}
-	}
-	if s.StoreError != "" {
-		text += "\n  store: " + clean(s.StoreError)
-	}
-	return text + "\n"
-}
-
-// weightsOf returns the weights of a row, with a unit; a dash is one that is not known.
-func weightsOf(row *store.Row, unit string) (desired, current string) {
-	if row == nil {
-		return "-", "-"
-	}
-	desired, current = strconv.Itoa(row.DesiredWeight)+unit, strconv.Itoa(row.CurrentWeight)+unit
-	if row.CurrentWeight == store.Unknown {
-		current = "-"
-	}
-	return desired, current
-}
-
-func publishedOf(h traffic.HostStatus) string {
-	if h.Published < 0 {
-		return "-"
-	}
-	return strconv.Itoa(h.Published)
-}
-
-func syncOf(h traffic.HostStatus) string {
-	switch {
-	case h.InSyncSince == nil:
-		return "no"
-	case h.Assumed:
-		return "assumed " + h.InSyncSince.UTC().Format(time.RFC3339)
-	}
-	return h.InSyncSince.UTC().Format(time.RFC3339)
-}
-
-// canaryOf names the Canary that a host points at.
-func canaryOf(h traffic.HostStatus) string {
-	switch {
-	case !h.AtCanary:
-		return "-"
-	case h.Canary == "":
-		return "not known"
-	}
-	return clean(h.Namespace + "/" + h.Canary)
-}
-
-func healthOf(h traffic.HostStatus) string {
-	health := "ready"
-	switch {
-	case h.Passing:
-		return "tried again: " + clean(h.Error)
-	case h.Error != "":
-		return "refused: " + clean(h.Error)
-	case !h.Ready:
-		health = "no endpoints"
-	}
-	if h.Warning != "" {
-		health += "; " + clean(h.Warning)
-	}
-	if h.Reason != "" {
-		health += "; not in sync: " + clean(h.Reason)
-	}
-	return health
+	return b.String(), nil
 }

@@ -77,6 +77,38 @@ func TestStatusOfWhatIsNotKnown(t *testing.T) {
 	}
 }
 
+// A weight that changes at once goes through no steps, and what it waits for is said.
+func TestStatusOfAChangeAtOnce(t *testing.T) {
+	t.Parallel()
+	s := west()
+	s.Row.Ramp = store.Ramp{Phase: store.Moving, From: 80, To: 80, Weight: 80, Message: "weight 80 is acknowledged when every host is served with it"}
+	text := summary(clusterStatus{Status: &s})
+	if !strings.Contains(text, "\n  change: weight 80 is acknowledged when every host is served with it\n") || strings.Contains(text, "ramp") {
+		t.Error(text)
+	}
+	s.Row.Ramp.Weight = 70
+	if text := summary(clusterStatus{Status: &s}); !strings.Contains(text, ", ramp Moving 80 -> 80 at 70\n  ramp: weight 80") {
+		t.Errorf("a step on the way: %s", text)
+	}
+}
+
+// What is waited for is said whatever else is the matter.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	later, past := start.Add(90*time.Second), start
+	for want, host := range map[string]traffic.HostStatus{
+		"ready":        {Ready: true, EffectiveAt: &past},
+		"no endpoints": {},
+		"refused: no address; not in sync: waiting for 192.0.2.53:53": {Error: "no address", Reason: "waiting for 192.0.2.53:53"},
+		"tried again: throttled; held; not in sync: waiting":          {Error: "throttled", Passing: true, Warning: "held", Reason: "waiting"},
+		"ready; effective at 03:05:35Z":                               {Ready: true, EffectiveAt: &later},
+	} {
+		if got := healthOf(host, start); got != want {
+			t.Errorf("%+v: %q, want %q", host, got, want)
+		}
+	}
+}
+
 func ask(t *testing.T, width int, args ...string) (string, int, error) {
 	t.Helper()
 	var out output
@@ -140,6 +172,14 @@ func TestStatusAsksEachPod(t *testing.T) {
 	}
 }
 
+// podNotFound answers as an API server that has no such Pod.
+func podNotFound(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,`+
+		`"message":"pods \"penstock-1\" not found","details":{"name":"penstock-1","kind":"pods"}}`)
+}
+
 func notLeading(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "this replica does not lead: ask the one that holds the lease", http.StatusServiceUnavailable)
 }
@@ -168,14 +208,25 @@ func TestStatusErrors(t *testing.T) {
 			want:   []string{"cluster is empty"},
 		},
 		"PodGone": {
-			reason: "A lease may name a Pod that has gone, or one of an earlier controller.",
-			at:     map[string]any{leasePath: lease("penstock-1_x")},
-			want:   []string{"penstock-1", "no penstock controller"},
+			reason: "A lease names a Pod that has gone until another one leads.",
+			at:     map[string]any{leasePath: lease("penstock-1_x"), proxyPath: http.HandlerFunc(podNotFound)},
+			want:   []string{"error: the lease names pod penstock/penstock-1, which is gone: wait until another one leads"},
 		},
-		"Holder":    {reason: "A holder that is no Pod cannot be asked through the API server.", at: map[string]any{leasePath: lease("laptop")}, want: []string{"laptop", "flag url"}},
-		"NoHolder":  {reason: "A lease that was given back names nobody.", at: map[string]any{leasePath: lease("")}, want: []string{"nobody holds it"}},
-		"Nobody":    {reason: "Neither a lease nor a Pod.", at: map[string]any{podsPath: pods()}, want: []string{"neither the lease", "flag namespace"}},
-		"Forbidden": {reason: "Missing permissions are named.", at: map[string]any{leasePath: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })}, want: []string{"get lease penstock/"}},
+		"OtherPodGone": {
+			reason: "Without a lease, nobody says that another one will lead.",
+			at:     map[string]any{podsPath: pods("penstock-1"), proxyPath: http.HandlerFunc(podNotFound)},
+			want:   []string{`ask pod penstock/penstock-1 at port 8080: pods "penstock-1" not found`},
+		},
+		"EarlierController": {
+			reason: "A Pod that answers, and does not know what it is asked, is not gone.",
+			at:     map[string]any{leasePath: lease("penstock-1_x"), proxyPath: http.NotFoundHandler()},
+			want:   []string{"ask pod penstock/penstock-1 at port 8080", "no penstock controller"},
+		},
+		"CurrentContext": {reason: "The current context has a name.", at: map[string]any{leasePath: lease("")}, want: []string{"cluster (a): error: "}},
+		"Holder":         {reason: "A holder that is no Pod cannot be asked through the API server.", at: map[string]any{leasePath: lease("laptop")}, want: []string{"laptop", "flag url"}},
+		"NoHolder":       {reason: "A lease that was given back names nobody.", at: map[string]any{leasePath: lease("")}, want: []string{"nobody holds it"}},
+		"Nobody":         {reason: "Neither a lease nor a Pod.", at: map[string]any{podsPath: pods()}, want: []string{"neither the lease", "flag namespace"}},
+		"Forbidden":      {reason: "Missing permissions are named.", at: map[string]any{leasePath: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })}, want: []string{"get lease penstock/"}},
 		"Slow": {
 			reason: "Every cluster has a deadline.",
 			at:     map[string]any{leasePath: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })},
@@ -245,7 +296,7 @@ func TestStatusUsage(t *testing.T) {
 		want string
 	}{
 		"Argument": {args: []string{"east"}, want: `argument "east"`},
-		"Flag":     {args: []string{"--clusters"}, want: "-clusters"},
+		"Flag":     {args: []string{"--clusters"}, want: "--clusters"},
 		"Output":   {args: []string{"-o", "yaml"}, want: `flag o "yaml"`},
 		"Port":     {args: []string{"--metrics-port", "0"}, want: "flag metrics-port 0"},
 		"Both":     {args: []string{"--url", "http://192.0.2.1", "--context", "a"}, want: "flags url and context"},
