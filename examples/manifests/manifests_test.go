@@ -115,9 +115,6 @@ func TestIngressesOfCanaries(t *testing.T) {
 		if prepared := canary.Annotations[router.CanaryIngressAnnotation]; prepared != "" {
 			wanted = append(wanted, prepared)
 		}
-		if file == "skipper-ab.yaml" {
-			wanted = nil // the same Ingress as in skipper.yaml
-		}
 		if !slices.Equal(ingresses, wanted) {
 			t.Errorf("%s: ingresses %v, want %v", file, ingresses, wanted)
 		}
