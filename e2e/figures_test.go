@@ -105,7 +105,7 @@ func writeFigures(ctx context.Context, file string) error {
 	out := bytes.NewBuffer(bytes.Clone(before))
 	out.WriteString(figuresBegin)
 	_, _ = fmt.Fprintf(out, "\nOne run of commit %s on %s, with %d processors and %d applications at a time.\n", bytes.TrimSpace(commit), time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), *atOnce)
-	out.WriteString("\n| test | requests | shares judged | by at least | largest deviation | scaled down after | |\n|---|---|---|---|---|---|---|\n")
+	out.WriteString("\n| test | requests | shares judged | by at least | largest deviation | scaled down after | notes |\n|---|---|---|---|---|---|---|\n")
 	allFigures.mu.Lock()
 	defer allFigures.mu.Unlock()
 	for _, test := range slices.Sorted(maps.Keys(allFigures.tests)) {
