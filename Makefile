@@ -7,6 +7,8 @@ E2E_MODULES := e2e e2e/kube
 TESTED := $(MODULES) e2e/internal
 # A chart starts no goroutine, and Helm takes minutes to compile once more.
 RACED := $(filter-out charts,$(TESTED))
+# The linters vet every package. Vetting with the tests too would read all of Kubernetes again, and once more for the race detector.
+GO_TEST := go test -vet=off
 # Newer ones do not build with Go 1.26.
 EXTERNAL_DNS := sigs.k8s.io/external-dns@v0.21.0
 # kube-apiserver says which version it is, and Flagger looks at it.
@@ -15,7 +17,7 @@ KUBERNETES := v1.36.3
 E2E_APPS ?= 14
 E2E ?=
 SCALE ?=
-E2E_TEST = cd e2e && go test -count=1 -parallel 100 -apps $(E2E_APPS)
+E2E_TEST = cd e2e && $(GO_TEST) -count=1 -parallel 100 -apps $(E2E_APPS)
 # The traffic controller and its tests speak the protocol of DynamoDB with this server, one static program without dependencies.
 DYNOXIDE := @dynoxide/linux-x64@1.2.1
 DYNOXIDE_SHA256 := be909b7910d3fb552e85db10ef3c8ebae4bd35fee0f26dffdb6dfa5cc656426e
@@ -43,12 +45,12 @@ demo-picture: ## the same without flags, and draw docs/demo.svg, which README sh
 
 .PHONY: test
 test: ## unit, golden, conformance and real-Skipper tests of every module
-	@for module in $(TESTED); do echo "== test $$module"; (cd $$module && go test -shuffle=on -timeout 20m ./...) || exit 1; done
+	@for module in $(TESTED); do echo "== test $$module"; (cd $$module && $(GO_TEST) -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: test-race
 test-race: ## the same under the race detector, which needs a C compiler; each third of the writes that are made to fail
 	@command -v "$$(go env CC)" >/dev/null || { echo "make test-race: the race detector needs a C compiler; '$$(go env CC)' is not installed (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
-	@for module in $(RACED); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 go test -race -short -shuffle=on -timeout 30m ./...) || exit 1; done
+	@for module in $(RACED); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 $(GO_TEST) -race -short -shuffle=on -timeout 30m ./...) || exit 1; done
 
 .PHONY: e2e
 e2e: e2e-programs ## real Flagger, kube-apiserver, Skipper and external-dns; E2E="-run Rollback -v" passes flags
@@ -70,7 +72,7 @@ e2e-programs: flagger penstock dynamodb
 
 .PHONY: test-dynamodb
 test-dynamodb: dynamodb ## the stores of the traffic controller against a server with the protocol of DynamoDB, which npm fetches
-	cd controllers && CGO_ENABLED=1 go test -race -shuffle=on -timeout 10m -tags dynamodb ./store
+	cd controllers && CGO_ENABLED=1 $(GO_TEST) -race -shuffle=on -timeout 10m -tags dynamodb ./store
 
 .PHONY: penstock
 penstock: ## build bin/penstock, the traffic controller and its commands
@@ -92,9 +94,9 @@ dynamodb:
 	mkdir -p bin && install -m 755 "$$dir/package/dynoxide" bin/dynoxide
 
 .PHONY: lint
-lint: ## gofmt, go vet and the linters of .golangci.yml, at pinned versions
+lint: ## gofmt and the linters of .golangci.yml, go vet's among them, at pinned versions
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "make lint: gofmt would change: $$unformatted" >&2; exit 1; fi
-	@for module in $(MODULES) $(E2E_MODULES); do echo "== lint $$module"; (cd $$module && go vet -tags dynamodb ./... && $(LINT) run --allow-parallel-runners --build-tags dynamodb --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	@for module in $(MODULES) $(E2E_MODULES); do echo "== lint $$module"; (cd $$module && $(LINT) run --allow-parallel-runners --build-tags dynamodb --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (20s)
