@@ -3,11 +3,12 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/penstock-dev/penstock/internal/awsenv"
 )
 
 // errNoRegion says that nothing tells where the table is.
@@ -35,9 +36,9 @@ func (e *environmentClient) get(ctx context.Context) (*dynamodb.Client, error) {
 		if e.region != "" {
 			opts = append(opts, config.WithRegion(e.region))
 		}
-		cfg, err := config.LoadDefaultConfig(ctx, opts...)
+		cfg, err := awsenv.Load(ctx, opts...)
 		if err != nil {
-			return nil, fmt.Errorf("read the AWS configuration: %w", err)
+			return nil, err
 		}
 		if cfg.Region == "" {
 			return nil, errNoRegion

@@ -37,6 +37,7 @@ import (
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/dns/externaldns"
 	"github.com/penstock-dev/penstock/dns/route53"
+	"github.com/penstock-dev/penstock/internal/awsenv"
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
@@ -285,9 +286,9 @@ func newGates(ctx context.Context, c *Controller) (ramp.Gates, error) {
 	}
 	if c.opts.RampHealthCheck {
 		// Route 53 is global, and signed for in this region.
-		config, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion("us-east-1"))
+		config, err := awsenv.Load(ctx, awsconfig.WithRegion("us-east-1"))
 		if err != nil {
-			return nil, fmt.Errorf("flag ramp-health-check: read the AWS configuration: %w", err)
+			return nil, fmt.Errorf("flag ramp-health-check: %w", err)
 		}
 		gates = append(gates, ramp.NewHealthCheck(sdkroute53.NewFromConfig(config), c.weight.healthCheck))
 	}

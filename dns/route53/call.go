@@ -208,19 +208,19 @@ func hint(operation string, zone *hostedZone, err error) string {
 	case credentials(err):
 		return "the credentials were refused: renew or correct them"
 	case throttled(err):
-		return "throttled by Route 53, tried again on the next call"
+		return "throttled by Route 53, which takes ten requests a second from all users of an account"
 	case busy(err):
-		return "an earlier change of the zone is still being processed, tried again on the next call"
+		return "an earlier change of the zone is still being processed"
 	case zoneGone(err):
 		return "the hosted zone is gone: hosted zones are listed anew on the next call"
 	case refused(err):
 		return "refused"
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
-		return "no answer in time, tried again on the next call"
+		return "no answer in time"
 	case errorCode(err) == "":
-		return "no answer, tried again on the next call"
+		return "no answer"
 	case !answered(err):
-		return "Route 53 is not available, tried again on the next call"
+		return "Route 53 is not available"
 	}
 	return "an answer that was not expected"
 }

@@ -2,11 +2,12 @@ package route53
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/route53"
+
+	"github.com/penstock-dev/penstock/internal/awsenv"
 )
 
 // environmentClient is a client that reads its configuration when it is first called, because reading it may take calls of its own.
@@ -26,9 +27,9 @@ func (e *environmentClient) get(ctx context.Context) (*sdk.Client, error) {
 	if e.client == nil {
 		// Route 53 is global: the region only signs, and an explicit one of the environment wins.
 		// https://docs.aws.amazon.com/general/latest/gr/r53.html
-		cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultRegion("us-east-1"))
+		cfg, err := awsenv.Load(ctx, config.WithDefaultRegion("us-east-1"))
 		if err != nil {
-			return nil, fmt.Errorf("read the AWS configuration: %w", err)
+			return nil, err
 		}
 		e.client = sdk.NewFromConfig(cfg)
 	}

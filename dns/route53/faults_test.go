@@ -81,11 +81,11 @@ func TestFaultsThatLast(t *testing.T) {
 	}{
 		"ListThrottled": {
 			route53emulator.Fault{Kind: route53emulator.Throttled, Operation: route53emulator.ListResourceRecordSets},
-			[]string{"route 53 ListResourceRecordSets in hosted zone example.com (Z", "throttled by Route 53, tried again on the next call"},
+			[]string{"route 53 ListResourceRecordSets in hosted zone example.com (Z", "throttled by Route 53, which takes ten"},
 		},
 		"ChangeThrottled": {
 			route53emulator.Fault{Kind: route53emulator.Throttled, Operation: route53emulator.ChangeResourceRecordSets},
-			[]string{"route 53 ChangeResourceRecordSets in hosted zone example.com (Z", "throttled by Route 53, tried again on the next call"},
+			[]string{"route 53 ChangeResourceRecordSets in hosted zone example.com (Z", "throttled by Route 53, which takes ten"},
 		},
 		"ChangeBusy": {
 			route53emulator.Fault{Kind: route53emulator.Busy, Operation: route53emulator.ChangeResourceRecordSets},

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
 )
@@ -49,6 +50,11 @@ func Text(err error) string {
 	}
 	for _, v := range varying {
 		text = v.pattern.ReplaceAllString(text, v.instead)
+	}
+	// The SDK asks the instance that it runs on after it has looked for credentials everywhere else, and its error names nothing but that.
+	// https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/configure-gosdk.html#specifying-credentials
+	if op := innermost(err); op != nil && op.ServiceID == imds.ServiceID {
+		text += ": no AWS credentials: a Pod has them from the role of its service account, a person from AWS_PROFILE or AWS_ACCESS_KEY_ID"
 	}
 	return text
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/penstock-dev/penstock/controllers/traffic"
@@ -33,18 +34,16 @@ const gcPercent = 30
 // command is one of the first argument.
 type command struct {
 	name, about string
-	// stays says that what fails is tried again.
-	stays bool
 	// run parses its arguments, and returns the exit code. An error is told by main.
 	run func(ctx context.Context, args []string, out, errOut io.Writer) (int, error)
 }
 
 func commands() []command {
 	return []command{
-		{"controller", "carry the cluster's weight to the records of every Ingress", true, runController},
-		{"status", "show what is desired, served and published, of one cluster or of several", false, runStatus},
-		{"plan", "show what a controller would change in DNS, and why, without writing", false, runPlan},
-		{"set-weight", "say what share of the traffic a cluster is to have", false, runSetWeight},
+		{"controller", "carry the cluster's weight to the records of every Ingress", runController},
+		{"status", "show what is desired, served and published, of one cluster or of several", runStatus},
+		{"plan", "show what a controller would change in DNS, and why, without writing", runPlan},
+		{"set-weight", "say what share of the traffic a cluster is to have", runSetWeight},
 	}
 }
 
@@ -76,11 +75,7 @@ func dispatch(ctx context.Context, args []string, out, errOut io.Writer) int {
 		case errors.Is(err, flag.ErrHelp):
 			return 0
 		case err != nil:
-			text := err.Error()
-			if !c.stays {
-				text = once(text)
-			}
-			_, _ = fmt.Fprintf(errOut, "penstock %s: %s\n", c.name, text) // nobody is left to be told
+			_, _ = fmt.Fprintf(errOut, "penstock %s: %v\n", c.name, err) // nobody is left to be told
 		}
 		return code
 	}
@@ -148,10 +143,12 @@ func runController(ctx context.Context, args []string, out, _ io.Writer) (int, e
 
 // newLog returns a log of JSON lines.
 func newLog(level string) (*zap.SugaredLogger, error) {
-	config := zap.NewProductionConfig()
-	if err := config.Level.UnmarshalText([]byte(level)); err != nil {
+	parsed, err := zapcore.ParseLevel(level)
+	if err != nil || parsed > zapcore.ErrorLevel { // those above end the process that logs, or say nothing at all
 		return nil, fmt.Errorf("flag log-level %q: write debug, info, warn or error", level)
 	}
+	config := zap.NewProductionConfig()
+	config.Level.SetLevel(parsed)
 	log, err := config.Build()
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)

@@ -10,7 +10,6 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/penstock-dev/penstock/controllers/store"
-	"github.com/penstock-dev/penstock/controllers/traffic"
 )
 
 // Help and the version are answers, on the standard output. What is wrong is one line on the other, whatever the format of the answer would be.
@@ -42,8 +41,9 @@ func TestDispatch(t *testing.T) {
 		"controller --route53-rate=many":  {usageFailed, "", `for flag --route53-rate: write a number`},
 		"controller --dev-mode=maybe":     {usageFailed, "", `for flag --dev-mode: write true or false`},
 		"controller --ramp-query-min=low": {usageFailed, "", `for flag --ramp-query-min: write a number`},
-		"controller --cluster-name":       {usageFailed, "", "flag needs an argument: --cluster-name: penstock controller -h lists the flags\n"},
-		"controller -o":                   {usageFailed, "", "not defined: -o:"},
+		"controller --cluster-name=x --log-level=fatal":   {usageFailed, "", `flag log-level "fatal": write debug`},
+		"controller --cluster-name":                       {usageFailed, "", "flag needs an argument: --cluster-name: penstock controller -h lists the flags\n"},
+		"controller -o":                                   {usageFailed, "", "not defined: -o:"},
 		"controller --cluster-name=x --metrics-addr 8080": {usageFailed, "", "penstock controller: flag metrics-addr \"8080\": write host:port, such as :8080, or 0 for none\n"},
 		"controller --cluster-name=east something":        {usageFailed, "", `argument "something" is no flag`},
 	} {
@@ -59,34 +59,6 @@ func TestDispatch(t *testing.T) {
 				t.Errorf("more than a line: %s", errOut.String())
 			}
 		})
-	}
-}
-
-// Nobody tries again what a command of one shot could not do, and AWS credentials are asked for where there are none.
-func TestOnce(t *testing.T) {
-	t.Parallel()
-	const imds = "GetItem: no answer: get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata"
-	for text, want := range map[string]string{
-		"ListHostedZones: no answer, tried again on the next call: EOF": "ListHostedZones: no answer: EOF",
-		imds:     imds + ": no AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID",
-		"denied": "denied",
-	} {
-		if got := once(text); got != want {
-			t.Errorf("%q became %q, want %q", text, got, want)
-		}
-	}
-	for name, want := range map[string]string{"plan": `argument "x" is`, "controller": `argument "x, tried again on the next call" is`} {
-		var out, errOut output
-		if code := dispatch(t.Context(), []string{name, "x, tried again on the next call"}, &out, &errOut); code != usageFailed || !strings.Contains(errOut.String(), want) {
-			t.Errorf("%s: code %d, %q is not in %s", name, code, want, errOut.String())
-		}
-	}
-	for _, format := range []string{"", "json"} {
-		var out output
-		p := traffic.Planned{Problems: []traffic.PlannedProblem{{Severity: traffic.Unknown, Message: "ListHostedZones: no answer, tried again on the next call: EOF"}}}
-		if err := showPlan(on(&out, 0), p, format); err != nil || !strings.Contains(out.String(), "ListHostedZones: no answer: EOF") {
-			t.Errorf("format %q: error %v\n%s", format, err, out.String())
-		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -80,10 +79,6 @@ func runPlan(ctx context.Context, args []string, out, _ io.Writer) (int, error) 
 }
 
 func showPlan(out screen, p traffic.Planned, output string) error {
-	p.Problems = slices.Clone(p.Problems)
-	for i := range p.Problems {
-		p.Problems[i].Message = once(p.Problems[i].Message)
-	}
 	var b bytes.Buffer
 	if output == "json" {
 		encoder := json.NewEncoder(&b)
