@@ -3,7 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +35,9 @@ func rampNames() []string {
 // guardedNames returns the attributes that have to be as they were read for an acknowledgement.
 func guardedNames() []string { return append([]string{desiredWeight, currentWeight}, rampNames()...) }
 
+// punctuation is what people put between the words of a name.
+var punctuation = regexp.MustCompile(`[^A-Za-z0-9]`)
+
 // number reports whether an attribute is a whole number; the others are text.
 func number(name string) bool {
 	switch name {
@@ -57,6 +63,17 @@ func remedy(name string) string {
 // invalid returns an ErrInvalid about an attribute.
 func invalid(name, problem string) error {
 	return fmt.Errorf("%w: %s %s: %s", ErrInvalid, name, problem, remedy(name))
+}
+
+// misspelled returns ErrInvalid about the first of names, in order, that is DesiredWeight but for its case and punctuation: whoever writes desired-weight
+// waits for an effect.
+func misspelled(names iter.Seq[string]) error {
+	for _, name := range slices.Sorted(names) {
+		if name != desiredWeight && strings.EqualFold(punctuation.ReplaceAllString(name, ""), desiredWeight) {
+			return fmt.Errorf("%w: %s is no attribute: write %s, or remove it", ErrInvalid, name, desiredWeight)
+		}
+	}
+	return nil
 }
 
 // attributes returns a row as text, by attribute. CurrentWeight is left out when it is Unknown, HealthCheckID when it is empty, and the Ramp when it is the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -188,7 +189,10 @@ func (c *ConfigMap) row(configMap *corev1.ConfigMap) (Row, error) {
 	if err := c.owned(configMap); err != nil {
 		return Row{}, err
 	}
-	row, err := parse(c.cluster, configMap.Data)
+	row, err := Row{}, misspelled(maps.Keys(configMap.Data))
+	if err == nil {
+		row, err = parse(c.cluster, configMap.Data)
+	}
 	if err != nil {
 		return Row{}, fmt.Errorf("configmap %s of cluster %q: %w", c.name, c.cluster, err)
 	}

@@ -303,6 +303,41 @@ func TestConformanceDesire(t *testing.T) {
 	})
 }
 
+// A row in which somebody wrote an attribute by another name is refused, since what they meant would never happen.
+func TestConformanceMisspelled(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		row  map[string]string
+		says string
+	}{
+		"Case":   {map[string]string{"DesiredWeight": "50", "desiredWeight": "0"}, "desiredWeight is no attribute: write DesiredWeight"},
+		"Dashes": {map[string]string{"DesiredWeight": "50", "desired-weight": "0"}, "desired-weight is no attribute: write DesiredWeight"},
+		"Alone":  {map[string]string{"Desiredweight": "50"}, "Desiredweight is no attribute: write DesiredWeight"},
+		"Others": {map[string]string{"DesiredWeight": "50", "DesiredWeight_old": "0", "DesiredWeight2": "0", "HealthCheckId": "a1b2"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conform(t, func(t *testing.T, s subject) {
+				t.Helper()
+				if s.fixed() || !s.put(t, tc.row) {
+					return
+				}
+				row, err := s.Read(t.Context())
+				if tc.says == "" {
+					if err != nil || row.DesiredWeight != 50 {
+						t.Errorf("what others write is no concern: row %+v, error %v", row, err)
+					}
+					return
+				}
+				wantError(t, err, store.ErrInvalid, tc.says, cluster)
+				if row != (store.Row{}) {
+					t.Errorf("a row beside the error: %+v", row)
+				}
+			})
+		})
+	}
+}
+
 func TestConformanceRows(t *testing.T) {
 	t.Parallel()
 	whole := map[string]string{

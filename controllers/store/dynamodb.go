@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -164,6 +165,9 @@ func (d *DynamoDB) key() map[string]types.AttributeValue {
 
 // row parses an item, of which the attributes of others are ignored.
 func (d *DynamoDB) row(item map[string]types.AttributeValue) (Row, error) {
+	if err := misspelled(maps.Keys(item)); err != nil {
+		return Row{}, d.wrap(err)
+	}
 	text := map[string]string{}
 	for _, name := range append(guardedNames(), healthCheckID) {
 		switch value := item[name].(type) {

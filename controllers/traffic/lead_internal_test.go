@@ -223,3 +223,125 @@ func TestStatus(t *testing.T) {
 		t.Errorf("while the store is away the status is %s", text)
 	}
 }
+
+// What was not published with the weight yet is told by host, whether it was ever published or not.
+func TestStatusOfWhatWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.run(5 * time.Minute)
+	r.apply(app("two", "two.example.com")...)
+	r.desire(40)
+	r.Controller.steer(t.Context())
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil)
+	got := r.status(request)
+	if len(got.Hosts) != 2 || got.Pending != 2 {
+		t.Fatalf("status %+v", got)
+	}
+	for i, published := range []int{100, -1} {
+		if h := got.Hosts[i]; h.Published != published || !h.Pending || !h.Ready || h.Reason != "not published with this weight yet" {
+			t.Errorf("host %+v, want %d published and the rest to come", h, published)
+		}
+	}
+	r.run(5 * time.Minute)
+	got = r.status(request)
+	for _, h := range got.Hosts {
+		if h.Published != 40 || h.Pending || h.Reason != "" {
+			t.Errorf("in the end, host %+v", h)
+		}
+	}
+	if got.Pending != 0 || len(got.Hosts) != 2 {
+		t.Errorf("in the end, status %+v", got)
+	}
+}
+
+// pacedRow is a row that each reading waits for, and that says when somebody has changed it.
+type pacedRow struct {
+	*row
+
+	reads   chan struct{}
+	watched chan func() // what is to be called when the row has changed
+}
+
+func (p *pacedRow) Read(ctx context.Context) (store.Row, error) {
+	select {
+	case p.reads <- struct{}{}:
+	case <-ctx.Done():
+	}
+	return p.row.Read(ctx)
+}
+
+func (p *pacedRow) Watch(ctx context.Context, changed func()) error {
+	p.watched <- changed
+	<-ctx.Done()
+	return nil
+}
+
+// rest takes the readings until there are no more.
+func (p *pacedRow) rest() {
+	for {
+		select {
+		case <-p.reads:
+		case <-time.After(200 * time.Millisecond):
+			return
+		}
+	}
+}
+
+// A row that somebody changes takes effect at once, however long it is until the row would be read again.
+func TestAChangedRow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"-poll-interval", "1h"}, app("one", "one.example.com")...)
+	paced := &pacedRow{r.row, make(chan struct{}), make(chan func(), 1)}
+	r.store, r.owner = paced, &owned{}
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.lead(ctx) }()
+	changed := <-paced.watched
+	paced.rest()
+	r.clock.Sleep(10 * time.Minute)
+	r.queue.Add(client.ObjectKeyFromObject(app("one")[0])) // which finds it in sync, and has no reason to look again
+	paced.rest()
+	r.desire(40)
+	if r.published("one")["one.example.com"] == 40 {
+		t.Error("published before anybody could know")
+	}
+	changed()
+	for deadline := time.Now().Add(30 * time.Second); r.published("one")["one.example.com"] != 40; {
+		paced.rest()
+		if time.Now().After(deadline) {
+			t.Errorf("published %v, want weight 40 without a moment of the controller's clock", r.published("one"))
+			break
+		}
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// While neither the store nor DNS can be reached, everything stays as it is, for as long as that takes, and then goes on by itself.
+func TestEverythingIsAwayForMinutes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.run(5 * time.Minute)
+	away := errors.New("away")
+	r.row.readErr, r.row.writeErr = away, away
+	r.dns.Fail("one", away)
+	r.desire(40)
+	r.changedObject(app("one", "one.example.com")[0])
+	r.run(10 * time.Minute)
+	if got := r.published("one")["one.example.com"]; got != 100 || len(r.row.acknowledged) > 0 {
+		t.Errorf("while everything is away %d is published, and acknowledged are %v", got, r.row.acknowledged)
+	}
+	for _, reason := range []string{"StoreFailed", "NotPublished"} {
+		if n := r.notes.with(reason); n != 1 {
+			t.Errorf("%d events %s, want one: %q", n, reason, r.notes.lines)
+		}
+	}
+	r.row.readErr, r.row.writeErr = nil, nil
+	r.dns.Fail("one", nil)
+	r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == 40 })
+	if got := r.published("one")["one.example.com"]; got != 40 {
+		t.Errorf("in the end %d is published", got)
+	}
+}

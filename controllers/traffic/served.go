@@ -32,6 +32,11 @@ type serving struct {
 	effectiveAt time.Time
 }
 
+// pending tells whether an Ingress is there, and not known to be served with a generation of the weight.
+func (s serving) pending(generation int64) bool {
+	return !s.gone && (s.generation < generation || !s.done)
+}
+
 // progress is how far all Ingresses are with a generation of the weight.
 type progress struct {
 	pending, refused int       // Ingresses, whatever they wait for; hosts
@@ -142,7 +147,7 @@ func (s *served) of(generation int64) progress {
 		if state.gone {
 			continue
 		}
-		if state.generation < generation || !state.done {
+		if state.pending(generation) {
 			p.pending++
 		}
 		if state.served < generation {
@@ -155,15 +160,24 @@ func (s *served) of(generation int64) progress {
 	return p
 }
 
-// results returns what became of each Ingress that was published.
-func (s *served) results() []dns.Result {
+// outcome is what became of an Ingress. One that waits was not published with the weight yet, and perhaps never before; one that is pending is not known to be
+// served with it.
+type outcome struct {
+	dns.Result
+	pending, waits bool
+}
+
+// outcomes returns what became of each Ingress up to a generation of the weight.
+func (s *served) outcomes(generation int64) []outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]dns.Result, 0, len(s.ingresses))
-	for _, state := range s.ingresses {
-		if state.generation >= 0 {
-			all = append(all, state.result)
+	all := make([]outcome, 0, len(s.ingresses))
+	for name, state := range s.ingresses {
+		if state.gone && state.generation < 0 {
+			continue // its records are withdrawn
 		}
+		state.result.Ingress = name
+		all = append(all, outcome{state.result, state.pending(generation), !state.gone && state.generation < generation})
 	}
 	return all
 }

@@ -2,12 +2,15 @@ package traffic
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/penstock-dev/penstock/controllers/store"
 	"github.com/penstock-dev/penstock/dns"
@@ -25,7 +28,7 @@ type Status struct {
 	Weight *string `json:"weight,omitempty"`
 	// StoreError is why the store could not be read or written; empty when it could.
 	StoreError string `json:"storeError,omitempty"`
-	// Pending counts the Ingresses that are not known to be served with the weight.
+	// Pending counts the Ingresses that are not known to be served with the weight; Hosts tells which.
 	Pending int          `json:"pending"`
 	Hosts   []HostStatus `json:"hosts"`
 }
@@ -47,6 +50,8 @@ type HostStatus struct {
 	AtCanary bool `json:"atCanary,omitempty"`
 	// Canary is the Canary whose Ingress this is, empty when there is none.
 	Canary string `json:"canary,omitempty"`
+	// Pending is true while the Ingress is not known to be served with the weight.
+	Pending bool `json:"pending,omitempty"`
 	// Ready tells whether somebody serves the host.
 	Ready bool `json:"ready"`
 	// Reason is what is waited for, Warning what was published in spite of, and Error what keeps the host from being published.
@@ -83,14 +88,25 @@ func (c *Controller) status(r *http.Request) Status {
 	}
 	generation, _ := c.weight.now()
 	status.Pending = c.served.of(generation).pending
-	for _, result := range c.served.results() {
+	outcomes := c.served.outcomes(generation)
+	prepared := c.preparedOf(r.Context(), outcomes)
+	for _, result := range outcomes {
 		ingress, err := c.source.Ingress(r.Context(), result.Ingress)
 		gone := err != nil
 		if gone && result.Err == nil && result.Status.Err == nil {
 			continue // just now
 		}
-		if len(result.Hosts) == 0 && gone {
+		switch {
+		case len(result.Hosts) > 0:
+		case gone:
 			result.Hosts = []dns.HostResult{{Weight: -1}} // of which nobody knows the host
+		case result.Err != nil, result.waits && !dns.Generated(ingress) && !prepared[result.Ingress]:
+			for _, host := range hostsOf(ingress) {
+				result.Hosts = append(result.Hosts, dns.HostResult{Host: host, Weight: -1})
+			}
+		}
+		if result.waits && result.Status.Reason == "" {
+			result.Status.Reason = "not published with this weight yet"
 		}
 		canary := c.canaryOf(r.Context(), result.Ingress)
 		fault := errors.Join(result.Status.Err, result.Err)
@@ -101,7 +117,7 @@ func (c *Controller) status(r *http.Request) Status {
 			}
 			status.Hosts = append(status.Hosts, HostStatus{
 				Host: h.Host, Namespace: result.Ingress.Namespace, Ingress: result.Ingress.Name, Published: h.Weight, AtCanary: h.Canary, Canary: canary,
-				Ready: ready && err == nil, InSyncSince: known(result.Status.InSyncSince), Assumed: result.Status.Assumed, EffectiveAt: known(result.EffectiveAt),
+				Pending: result.pending, Ready: ready && err == nil, InSyncSince: known(result.Status.InSyncSince), Assumed: result.Status.Assumed, EffectiveAt: known(result.EffectiveAt),
 				Reason: result.Status.Reason, Warning: joined(h.Warning, result.Status.Warning, text(result.AnswerErr)), Error: text(errors.Join(h.Err, fault)),
 				Passing: h.Err == nil && fault != nil && !errors.Is(fault, dns.ErrRefused),
 			})
@@ -111,6 +127,21 @@ func (c *Controller) status(r *http.Request) Status {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Ingress, b.Ingress))
 	})
 	return status
+}
+
+// preparedOf returns the Ingresses of canaries among those that wait, which are not published for themselves. Where that cannot be read there are none.
+func (c *Controller) preparedOf(ctx context.Context, outcomes []outcome) map[types.NamespacedName]bool {
+	var waiting []types.NamespacedName
+	for _, o := range outcomes {
+		if o.waits {
+			waiting = append(waiting, o.Ingress)
+		}
+	}
+	prepared, err := c.prepared(ctx, waiting)
+	if err != nil {
+		c.log.Infow("status without the Ingresses of canaries", "error", err)
+	}
+	return prepared
 }
 
 func known(at time.Time) *time.Time {

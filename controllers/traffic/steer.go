@@ -263,10 +263,12 @@ func (c *Controller) tell(before, after store.Row) {
 	switch r.Phase {
 	case store.RolledBack:
 		c.metrics.rollbacks.Inc()
+		c.events.controller("RampHolding", "")
 		c.events.controller("RampRolledBack", "") // another move has failed, though it be in the same words
 		c.events.controller("RampRolledBack", r.Message)
 	case store.Holding:
 		c.events.controller("RampHolding", r.Message)
 	case store.Moving, store.Arrived:
+		c.events.controller("RampHolding", "") // it goes on, and may be held again in the same words
 	}
 }

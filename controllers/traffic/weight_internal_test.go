@@ -343,6 +343,78 @@ func TestAGradualMove(t *testing.T) {
 	if now := r.row.now(); now.CurrentWeight != 100 || now.Ramp.Phase != store.Arrived {
 		t.Errorf("the row is %+v after 50 minutes", now)
 	}
+	r.shows(store.Arrived, 100, 0)
+}
+
+// shows checks what the metrics say of a gradual move.
+func (r *rig) shows(phase store.Phase, weight, failures float64) {
+	r.t.Helper()
+	for _, p := range phases {
+		want := 0.0
+		if p == phase {
+			want = 1
+		}
+		if got := valueOf(r.t, r.metrics.phase.WithLabelValues(string(p))); got != want {
+			r.t.Errorf("the metric of phase %s is %v, want %v", p, got, want)
+		}
+	}
+	if got := valueOf(r.t, r.metrics.rampWeight); got != weight {
+		r.t.Errorf("the metric of the ramp's weight is %v, want %v", got, weight)
+	}
+	if got := valueOf(r.t, r.metrics.rampFailures); got != failures {
+		r.t.Errorf("the metric of refusals is %v, want %v", got, failures)
+	}
+}
+
+// A change at once is no gradual move.
+func TestMetricsOfAChangeAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.run(5 * time.Minute)
+	r.desire(40)
+	r.run(time.Second)
+	if r.row.now().Ramp.Phase != store.Moving {
+		t.Fatalf("row %+v", r.row.now())
+	}
+	r.shows("", 0, 0)
+}
+
+// A move that is held again in the same words is told again.
+func TestEachHoldIsTold(t *testing.T) {
+	t.Parallel()
+	flags := []string{"-ramp-step", "20", "-ramp-interval", "1m", "-ramp-failures", "5", "-ramp-ready", "100"}
+	r := newRig(t, flags, app("one", "one.example.com", "two.example.com")...)
+	r.row.row.DesiredWeight, r.row.row.CurrentWeight = 20, 20
+	r.restart(flags...)
+	r.run(5 * time.Minute)
+	for n := 1; n <= 2; n++ {
+		r.desire(100)
+		r.until("the first step", func() bool { return r.published("one")["one.example.com"] == 40 })
+		r.apply(endpoints("two", false))
+		r.until("it is held", func() bool { return r.row.now().Ramp.Phase == store.Holding })
+		r.moment()
+		if got := r.notes.with("RampHolding", "refusal 1 of 5"); got != n {
+			t.Errorf("hold %d: %d events, %q", n, got, r.notes.lines)
+		}
+		r.shows(store.Holding, 40, 1)
+		r.apply(endpoints("two", true))
+		r.desire(20)
+		r.until("it is back", func() bool { now := r.row.now(); return now.CurrentWeight == 20 && !now.Moves() })
+		r.run(5 * time.Minute)
+	}
+}
+
+// The prefix of the annotations is that of the flag, and no other.
+func TestAnnotationPrefix(t *testing.T) {
+	t.Parallel()
+	objects := append(app("one", "one.example.com"), app("two", "two.example.com")...)
+	objects[0].SetAnnotations(map[string]string{"weights.example.com/traffic-weight": "50"})
+	objects[2].SetAnnotations(map[string]string{"dns.adevinta.com/traffic-weight": "50"})
+	r := newRig(t, []string{"-annotation-prefix", "weights.example.com"}, objects...)
+	r.run(time.Minute)
+	if got := r.published("one", "two"); got["one.example.com"] != 50 || got["two.example.com"] != 100 {
+		t.Errorf("published %v, want half for the one with the annotation", got)
+	}
 }
 
 func TestAGateTakesAMoveBack(t *testing.T) {
@@ -359,6 +431,10 @@ func TestAGateTakesAMoveBack(t *testing.T) {
 	r.run(10 * time.Minute)
 	if got := r.published("one"); got["one.example.com"] != 20 || got["two.example.com"] != 0 || r.row.now().CurrentWeight != 20 {
 		t.Errorf("published %v, row %+v", got, r.row.now())
+	}
+	r.shows(store.RolledBack, 20, 3)
+	if agreed, refused := valueOf(t, r.metrics.gates.WithLabelValues("agreed")), valueOf(t, r.metrics.gates.WithLabelValues("refused")); agreed != 1 || refused != 3 {
+		t.Errorf("gates have agreed %v times and refused %v times by their metric", agreed, refused)
 	}
 	if r.notes.with("RampRolledBack", "1 of 2") != 1 || r.notes.with("RampHolding") == 0 {
 		t.Errorf("events %q", r.notes.lines)

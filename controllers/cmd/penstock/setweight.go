@@ -175,6 +175,11 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 	if _, err := fmt.Fprintln(out, clean(text)); err != nil {
 		return failed, fmt.Errorf("write: %w", err)
 	}
+	if readErr != nil {
+		if _, err := read(ctx, weights); errors.Is(err, store.ErrInvalid) {
+			return failed, fmt.Errorf("the controller of cluster %s will refuse the row as it is: %w", o.cluster, err)
+		}
+	}
 	if readErr == nil && rolledBack(before, o.weight) {
 		if err := beginAnew(bounded, weights, before, o, out); err != nil {
 			return failed, err

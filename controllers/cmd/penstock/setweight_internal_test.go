@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -89,7 +90,12 @@ func TestSetWeight(t *testing.T) {
 		"Set": {reason: "The wish is written, and what was before is said.", script: script{before: before}, golden: "set.txt"},
 		"Mended": {
 			reason: "A weight that nobody can read is mended by one that can.",
-			script: script{readErr: store.ErrInvalid}, golden: "mended.txt",
+			script: script{readErr: store.ErrInvalid, rows: []any{store.Row{DesiredWeight: 80}}}, golden: "mended.txt",
+		},
+		"StillRefused": {
+			reason: "What else is wrong with the row is not mended, and nobody goes away in the belief that it is.",
+			script: script{readErr: store.ErrInvalid, rows: []any{fmt.Errorf("%w: CurrentWeight is half", store.ErrInvalid)}}, golden: "mended.txt",
+			code: failed, want: "will refuse the row as it is: invalid row: CurrentWeight is half",
 		},
 		"NoRow": {reason: "The controller makes rows.", script: script{readErr: store.ErrNotFound}, code: failed, want: "cluster east has no row"},
 		"Unread": {

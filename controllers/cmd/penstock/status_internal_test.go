@@ -101,6 +101,7 @@ func TestHealth(t *testing.T) {
 		"no endpoints": {},
 		"refused: no address; not in sync: waiting for 192.0.2.53:53": {Error: "no address", Reason: "waiting for 192.0.2.53:53"},
 		"tried again: throttled; held; not in sync: waiting":          {Error: "throttled", Passing: true, Warning: "held", Reason: "waiting"},
+		"ready; pending: not published yet":                           {Ready: true, InSyncSince: &past, Reason: "not published yet"},
 		"ready; effective at 03:05:35Z":                               {Ready: true, EffectiveAt: &later},
 	} {
 		if got := healthOf(host, start); got != want {

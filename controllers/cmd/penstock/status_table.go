@@ -136,7 +136,11 @@ func healthOf(h traffic.HostStatus, now time.Time) string {
 	if h.Warning != "" {
 		health += "; " + clean(h.Warning)
 	}
-	if h.Reason != "" {
+	switch {
+	case h.Reason == "":
+	case h.InSyncSince != nil: // with what was published before
+		health += "; pending: " + clean(h.Reason)
+	default:
 		health += "; not in sync: " + clean(h.Reason)
 	}
 	if h.EffectiveAt != nil && h.EffectiveAt.After(now) {
