@@ -139,6 +139,26 @@ func TestSkipperKeepsFlaggersExpectations(t *testing.T) {
 	if got := mustGet(t, s, canary); got != (weights{Primary: 100}) {
 		t.Errorf("after Reconcile: %+v", got)
 	}
+
+	edited := getIngress(t, kube, "web")
+	edited.Annotations = map[string]string{"something": "changed"}
+	if _, err := kube.NetworkingV1().Ingresses(namespace).Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	mustReconcile(t, s, canary)
+	generated := getIngress(t, kube, "web-canary")
+	wantAnnotation(t, generated, weightsKey, `{"app-canary":0,"app-primary":100}`)
+	port := edited.Spec.Rules[0].HTTP.Paths[0].Backend.Service.Port
+	var backends []string
+	for _, path := range generated.Spec.Rules[0].HTTP.Paths {
+		backends = append(backends, path.Backend.Service.Name)
+		if path.Backend.Service.Port != port {
+			t.Errorf("the backend %s has port %+v, want that of the apex, %+v", path.Backend.Service.Name, path.Backend.Service.Port, port)
+		}
+	}
+	if want := []string{"app-primary", "app-canary"}; !slices.Equal(backends, want) {
+		t.Errorf("backends %v, want %v", backends, want)
+	}
 	for _, w := range []int{0, 10, 20, 30, 85, 100} {
 		mustSet(t, s, canary, 100-w, w, false)
 		var read map[string]int // as Flagger's router reads it

@@ -95,7 +95,10 @@ func TestTheKustomizationIsOfTheVersionThatIsBuilt(t *testing.T) {
 	}
 	var k struct {
 		Resources []string
-		Patches   []struct{ Path string }
+		Patches   []struct {
+			Path   string
+			Target struct{ Group, Version, Kind, Name string }
+		}
 	}
 	if err := yaml.Unmarshal(text, &k); err != nil {
 		t.Fatal(err)
@@ -104,6 +107,12 @@ func TestTheKustomizationIsOfTheVersionThatIsBuilt(t *testing.T) {
 		t.Errorf("resources %v, want one of Flagger %s", k.Resources, flagger.Version)
 	}
 	if len(k.Patches) != 1 || k.Patches[0].Path != "provider.json" {
-		t.Errorf("patches %v", k.Patches)
+		t.Fatalf("patches %v", k.Patches)
+	}
+	// Kustomize patches nothing, in silence, where there is no such object.
+	if got, want := k.Patches[0].Target, (struct{ Group, Version, Kind, Name string }{
+		"apiextensions.k8s.io", "v1", "CustomResourceDefinition", "canaries.flagger.app",
+	}); got != want {
+		t.Errorf("the patch is for %+v, want %+v", got, want)
 	}
 }
