@@ -191,6 +191,40 @@ func writesOf(r *rig) int {
 	return n
 }
 
+// A drain that cannot be published is said at once, once for each reason, and not when it has taken long.
+func TestADrainThatCannotBePublished(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(90, 10)
+	said := func(what string) int {
+		n := 0
+		for _, e := range r.warnings() {
+			if e.Reason == string(router.ReasonDraining) && strings.Contains(e.Message, what) {
+				n++
+			}
+		}
+		return n
+	}
+	r.backend.Fail("web", errors.New("throttled"))
+	r.clock.AfterFunc(20*time.Second, func() {
+		if n := said("throttled"); n != 1 {
+			t.Errorf("after 20 s %d events say what is wrong, want one: %q", n, r.events())
+		}
+		r.backend.Fail("web", errors.New("denied"))
+	})
+	stop := r.endAfter(40 * time.Second)
+	err := r.router().SetRoutes(r.canary, 100, 0, false)
+	stop()
+	if !errors.Is(err, router.ErrDraining) {
+		t.Errorf("error %v, want %v", err, router.ErrDraining)
+	}
+	if throttled, denied := said("throttled"), said("denied"); throttled != 1 || denied != 1 {
+		t.Errorf("%d events say that it is throttled and %d that it is denied, want one of each: %q", throttled, denied, r.events())
+	}
+}
+
 // TestDrainHasNoDeadline lets the publisher die in the middle of a drain.
 func TestDrainHasNoDeadline(t *testing.T) {
 	t.Parallel()

@@ -36,10 +36,10 @@ func (r *DNSWeighted) look(canary *flaggerv1.Canary, w wish) (wish, error) {
 
 // await looks again and again until done, but not longer than the largest TTL served and the margin, and not when the publisher refuses a
 // raise, which only people can change. The error is that of the last look; it is nil when done. A drain has no end before it is effective: with
-// each error that Flagger gets during a rollback it would send an alert, so what takes long is said in warnings.
+// each error that Flagger gets during a rollback it would send an alert, so what fails, and what takes long, is said in warnings.
 func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done func(wish) bool) (wish, error) {
 	start := r.opts.Clock.Now()
-	from, ttl := start, time.Duration(0)
+	from, ttl, said := start, time.Duration(0), ""
 	for {
 		var err error
 		if w, err = r.look(canary, w); done(w) {
@@ -57,8 +57,11 @@ func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done f
 			r.metrics.waited(why, "not yet", now.Sub(start))
 			return w, err
 		}
-		if left <= 0 {
+		if left <= 0 || refused && w.observed.Error != said {
 			r.warn(canary, ReasonDraining, r.notYet(canary, ErrDraining, w, err).Error())
+			said = w.observed.Error
+		}
+		if left <= 0 {
 			from, left = now, ttl+r.opts.WaitMargin
 		}
 		if now.Equal(start) {
