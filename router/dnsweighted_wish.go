@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-dev/penstock/internal/conflicts"
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
@@ -74,7 +75,7 @@ func (r *DNSWeighted) load(canary *flaggerv1.Canary) (wish, error) {
 // change makes the router's side what derive returns, and returns the ConfigMap as it then is. Nothing is written when nothing
 // differs. When somebody else's write came before, it is read and derived again.
 func (r *DNSWeighted) change(canary *flaggerv1.Canary, derive func(wish) (state.Desired, error)) (w wish, err error) {
-	err = retryConflicts(func() error {
+	err = conflicts.Retry(func() error {
 		if w, err = r.load(canary); err != nil {
 			return err
 		}

@@ -1,7 +1,9 @@
 package router_test
 
 import (
+	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +35,8 @@ func TestARollbackInsists(t *testing.T) {
 		"Throttled":   {plain, "ingresses", apierrors.NewTooManyRequests("slow down", 1), "SkipperDraining", false},
 		"ServerError": {split, "configmaps", apierrors.NewInternalError(errors.New("etcd has no leader")), "DNSDraining", false},
 		"Timeout":     {split, "configmaps", apierrors.NewTimeoutError("no answer", 1), "DNSDraining", false},
+		"NoAnswer":    {plain, "ingresses", &url.Error{Op: "Put", URL: "https://192.0.2.1/", Err: context.DeadlineExceeded}, "SkipperDraining", false},
+		"NoAnswerDNS": {split, "configmaps", &url.Error{Op: "Put", URL: "https://192.0.2.1/", Err: context.DeadlineExceeded}, "DNSDraining", false},
 		"Forbidden":   {split, "configmaps", apierrors.NewForbidden(resource, "app-penstock", errors.New("no role")), "", true},
 		"Invalid":     {plain, "ingresses", apierrors.NewBadRequest("no such field"), "", true},
 	} {

@@ -12,9 +12,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
 
+	"github.com/penstock-dev/penstock/internal/conflicts"
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
@@ -111,7 +111,7 @@ func (s *Skipper) Reconcile(canary *flaggerv1.Canary) error {
 		}
 		return err
 	}
-	err = retryConflicts(func() error {
+	err = conflicts.Retry(func() error {
 		_, err := s.reconcile(canary, strategy, apex, nil)
 		return err
 	})
@@ -245,7 +245,7 @@ func (s *Skipper) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryW
 	}
 	var wait time.Duration
 	attempt := func() error {
-		return retryConflicts(func() error {
+		return conflicts.Retry(func() error {
 			if err := s.checkEnding(canary); err != nil {
 				return err
 			}
@@ -537,15 +537,4 @@ func readRoutes(main *networkingv1.Ingress, names services) (routes, error) {
 	}
 	r.mirrored = r.canary == 0 && readRecord(main).mirrored
 	return r, nil
-}
-
-// retryConflicts repeats an attempt that somebody else's write came before; each attempt reads afresh.
-func retryConflicts(attempt func() error) error {
-	err := retry.OnError(retry.DefaultRetry, func(err error) bool {
-		return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
-	}, attempt)
-	if err != nil {
-		return err //nolint:wrapcheck // it is attempt's own
-	}
-	return nil
 }

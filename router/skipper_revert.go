@@ -8,6 +8,8 @@ import (
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/penstock-dev/penstock/internal/conflicts"
 )
 
 // Flagger's ticks go on beside its finalizer, and each sets the apex Service to primary before it calls the router. One that comes between the
@@ -58,7 +60,7 @@ func (s *Skipper) keepReverted(canary *flaggerv1.Canary) error {
 	if !ok {
 		return nil
 	}
-	return retryConflicts(func() error {
+	return conflicts.Retry(func() error {
 		ctx, cancel := s.call()
 		defer cancel()
 		name := serviceNames(canary).apex

@@ -12,9 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/penstock-dev/penstock/dns"
+	"github.com/penstock-dev/penstock/internal/conflicts"
 )
 
 // Resource is that of DNSEndpoint, the custom resource of external-dns.
@@ -99,7 +99,7 @@ func with(values map[string]string, key, value string) map[string]string {
 // planned anew, from what stands there then.
 func (b *Backend) write(ctx context.Context, pub dns.Publication, unasked error) (p plan, written bool, err error) {
 	fresh := false
-	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err = conflicts.Retry(func() error {
 		object, foreign, err := b.get(ctx, owner{pub.Cluster, pub.Ingress}, fresh)
 		if err := errors.Join(err, foreign); err != nil {
 			return err
@@ -133,7 +133,7 @@ func (b *Backend) write(ctx context.Context, pub dns.Publication, unasked error)
 		return b.put(ctx, object, exists)
 	})
 	if err != nil {
-		return plan{}, false, err //nolint:wrapcheck // each of them names the object
+		return plan{}, false, err // each of them names the object
 	}
 	return p, written, nil
 }
@@ -186,7 +186,7 @@ func (b *Backend) held(pub dns.Publication, object *unstructured.Unstructured) (
 // is false when there was none.
 func (b *Backend) remove(ctx context.Context, pub dns.Publication) (h held, found bool, err error) {
 	fresh := false
-	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err = conflicts.Retry(func() error {
 		object, _, err := b.get(ctx, owner{pub.Cluster, pub.Ingress}, fresh)
 		if err != nil || object == nil || !belongs(object, pub.Cluster) {
 			return err

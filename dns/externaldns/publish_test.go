@@ -1,10 +1,12 @@
 package externaldns_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -325,6 +327,8 @@ func TestFaultsOfTheAPI(t *testing.T) {
 		"no such resource":     {"create", []error{unknown}, "install the CustomResourceDefinition of external-dns"},
 		"refused":              {"update", []error{apierrors.NewForbidden(resource, shop.Name, errors.New("no rights"))}, "no rights"},
 		"cannot be read":       {"get", []error{apierrors.NewInternalError(errors.New("etcd has no leader"))}, "etcd has no leader"},
+		"no answer":            {"update", []error{&url.Error{Op: "Put", URL: "https://192.0.2.1/", Err: context.DeadlineExceeded}}, "deadline exceeded"},
+		"no answer, at first":  {"create", []error{&url.Error{Op: "Post", URL: "https://192.0.2.1/", Err: context.DeadlineExceeded}}, "deadline exceeded"},
 		"conflict, for ever":   {"update", slices.Repeat([]error{conflict}, 99), "changed"},
 		"throttled on reading": {"get", []error{apierrors.NewTooManyRequests("slow down", 1)}, "slow down"},
 	}

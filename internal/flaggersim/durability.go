@@ -17,8 +17,8 @@ func (s Subject) runFaults(t *testing.T) {
 		st     strategy
 		run    func(*rollout)
 	}{
-		{"Canary", []Fault{KillBefore, KillAfter, Conflict, Throttle, ServerError, TimeoutAfter}, weighted, weighted.promote},
-		{"Rollback", killed, weighted, weighted.fail},
+		{"Canary", []Fault{KillBefore, KillAfter, Conflict, Throttle, ServerError, TimeoutAfter, OutOfTime, OutOfTimeAfter}, weighted, weighted.promote},
+		{"Rollback", []Fault{KillBefore, KillAfter, OutOfTime, OutOfTimeAfter}, weighted, weighted.fail},
 		{"StepwisePromotion", killed, stepwise, stepwise.promote},
 		{"Mirror", killed, mirror, mirror.promote},
 		{"ABTest", killed, abTest, abTest.promote},

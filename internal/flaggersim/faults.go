@@ -3,6 +3,7 @@ package flaggersim
 import (
 	"context"
 	"errors"
+	"net/url"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,7 +19,8 @@ var ErrKilled = errors.New("the process was killed")
 // Fault is what happens at a write.
 type Fault int
 
-// The faults. A write that is killed "after" has taken effect, and the process never learns of it.
+// The faults. A write that is killed "after" has taken effect, and the process never learns of it. TimeoutAfter is what the API server says, OutOfTime what the
+// client says by itself when the server says nothing, before the write has an effect or after it.
 const (
 	NoFault Fault = iota
 	KillBefore
@@ -27,10 +29,15 @@ const (
 	Throttle
 	ServerError
 	TimeoutAfter
+	OutOfTime
+	OutOfTimeAfter
 )
 
 func (f Fault) String() string {
-	return [...]string{"no fault", "killed before", "killed after", "conflict", "throttled", "server error", "timeout after it took effect"}[f]
+	return [...]string{
+		"no fault", "killed before", "killed after", "conflict", "throttled", "server error", "timeout after it took effect", "out of time",
+		"out of time after it took effect",
+	}[f]
 }
 
 // Process is the life of one process: it counts the writes of its clients, lets one of them go wrong, and may die.
@@ -90,7 +97,7 @@ func (p *Process) Write(write func() error) error {
 	if err != nil {
 		return err
 	}
-	if fault != NoFault && fault != KillAfter && fault != TimeoutAfter {
+	if fault != NoFault && fault != KillAfter && fault != TimeoutAfter && fault != OutOfTimeAfter {
 		return failure(fault)
 	}
 	if err := write(); err != nil {
@@ -126,6 +133,9 @@ func failure(fault Fault) error {
 		Throttle:     apierrors.NewTooManyRequests("slow down", 1),
 		ServerError:  apierrors.NewInternalError(errors.New("etcd has no leader")),
 		TimeoutAfter: apierrors.NewTimeoutError("no answer in time", 1),
+		// https://pkg.go.dev/net/http#Client.Do
+		OutOfTime:      &url.Error{Op: "Put", URL: "https://192.0.2.1/object", Err: context.DeadlineExceeded},
+		OutOfTimeAfter: &url.Error{Op: "Put", URL: "https://192.0.2.1/object", Err: context.DeadlineExceeded},
 	}[fault]
 }
 
