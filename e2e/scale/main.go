@@ -48,8 +48,8 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return doing("make a folder", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	_, _ = fmt.Fprintln(out, "| store | Ingresses | change | bare client | ratio | writes | reads | start: time | start: writes | idle: writes | idle: CPU | memory |")
-	_, _ = fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|---|")
+	_, _ = fmt.Fprintln(out, "| store | Ingresses | change | bare client | ratio | writes | other writes | reads | start: time | start: writes | idle: writes | idle: CPU | memory |")
+	_, _ = fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for text := range strings.SplitSeq(*sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -87,11 +87,11 @@ func measure(ctx context.Context, open opener, dir string, n int) (row string, e
 		return "", err
 	}
 	defer w.store.close()
-	if err := w.start(ctx, 100); err != nil {
+	if _, err := w.start(ctx, 100); err != nil {
 		return "", err
 	}
 	changes := make([]time.Duration, 0, *rounds)
-	var writes, reads int
+	var most requests
 	for i := range *rounds {
 		before, err := w.requests(ctx)
 		if err != nil {
@@ -106,7 +106,10 @@ func measure(ctx context.Context, open opener, dir string, n int) (row string, e
 		if err != nil {
 			return "", err
 		}
-		writes, reads = after.writes-before.writes, after.reads-before.reads
+		made := after.since(before)
+		made.reads-- // that of change, for the version to watch from
+		made.others -= w.store.writes
+		most = requests{max(most.writes, made.writes), max(most.others, made.others), max(most.reads, made.reads)}
 	}
 	changing, err := w.memory()
 	if err != nil {
@@ -117,11 +120,10 @@ func measure(ctx context.Context, open opener, dir string, n int) (row string, e
 	if err != nil {
 		return "", err
 	}
-	started := time.Now()
-	if err := w.start(ctx, 9+*rounds); err != nil {
+	starting, err := w.start(ctx, 9+*rounds)
+	if err != nil {
 		return "", err
 	}
-	starting := time.Since(started)
 	usage, err := w.idle(ctx, *quiet)
 	if err != nil {
 		return "", err
@@ -143,9 +145,10 @@ func measure(ctx context.Context, open opener, dir string, n int) (row string, e
 		}
 		bare = append(bare, took)
 	}
-	change, least := median(changes), median(bare)
-	return fmt.Sprintf("| %s | %d | %.1f s | %.1f s | %.2f | %d | %d | %.1f s | %d | %d | %.2f %% | %d MB |", *storeName, n, change.Seconds(), least.Seconds(),
-		change.Seconds()/least.Seconds(), writes, reads, starting.Seconds(), after.writes-before.writes-usage.writes, usage.writes, usage.cpu, max(changing, resting)>>20), nil
+	change, least, begun := median(changes), median(bare), after.since(before)
+	return fmt.Sprintf("| %s | %d | %.1f s | %.1f s | %.2f | %d | %d | %d | %.1f s | %d | %d | %.2f %% | %d MB |", *storeName, n, change.Seconds(), least.Seconds(),
+		change.Seconds()/least.Seconds(), most.writes, most.others, most.reads, starting.Seconds(), begun.writes+begun.others-usage.writes, usage.writes, usage.cpu,
+		max(changing, resting)>>20), nil
 }
 
 func median(all []time.Duration) time.Duration {

@@ -18,6 +18,8 @@ import (
 // store is where the controller reads the weight of the cluster.
 type store struct {
 	env    []string // that leads the controller to it
+	flags  []string // that name it to the controller
+	writes int      // of a wish, that the API server counts
 	desire func(ctx context.Context, weight int) error
 	// settle is how long the controller still looks at it because of what has been published, and not because it is time to.
 	settle time.Duration
@@ -39,7 +41,7 @@ func openConfigMap(_ context.Context, kube kubernetes.Interface, _ io.Writer) (s
 		_, err = kube.CoreV1().ConfigMaps(namespace).Patch(ctx, "penstock-traffic", types.MergePatchType, patch, metav1.PatchOptions{})
 		return doing("patch the configmap", err)
 	}
-	return store{desire: desire, close: func() {}}, nil
+	return store{desire: desire, writes: 1, close: func() {}}, nil
 }
 
 func openTable(ctx context.Context, _ kubernetes.Interface, log io.Writer) (store, error) {
@@ -49,6 +51,7 @@ func openTable(ctx context.Context, _ kubernetes.Interface, log io.Writer) (stor
 	}
 	return store{
 		env:    []string{"AWS_ENDPOINT_URL_DYNAMODB=" + t.URL, "AWS_ACCESS_KEY_ID=scale", "AWS_SECRET_ACCESS_KEY=secret"},
+		flags:  []string{"--table-name=" + table.Name},
 		desire: func(ctx context.Context, weight int) error { return t.Desire(ctx, clusterName, weight) },
 		settle: 5 * time.Second,
 		close:  t.Close,

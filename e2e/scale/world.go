@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,25 +123,69 @@ func definition(ctx context.Context) (*unstructured.Unstructured, error) {
 	return crd, doing("read the CustomResourceDefinition", yaml.Unmarshal(text, &crd.Object))
 }
 
-// start starts the controller, and returns when every DNSEndpoint has a weight.
-func (w *world) start(ctx context.Context, weight int) error {
+// start starts the controller, and returns how long it took to look at every Ingress, when every DNSEndpoint has a weight.
+func (w *world) start(ctx context.Context, weight int) (time.Duration, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return doing("look for a port", err)
+		return 0, doing("look for a port", err)
 	}
 	w.metrics = listener.Addr().String()
 	if err := listener.Close(); err != nil {
-		return doing("close", err)
+		return 0, doing("close", err)
 	}
+	begin := time.Now()
 	env := append([]string{"KUBECONFIG=" + w.Kubeconfig, "POD_NAMESPACE=" + namespace}, w.store.env...)
-	w.controller, err = process.Start(process.Options{Env: env, Log: w.log}, filepath.Join(*bin, "penstock"),
-		"controller", "--cluster-name="+clusterName, "--backend-type="+*storeName, "--initial-weight=100", "--health-addr=0", "--metrics-addr="+w.metrics,
-		fmt.Sprintf("--kube-api-qps=%g", *qps), "--assume-sync-after=1s")
+	w.controller, err = process.Start(process.Options{Env: env, Log: w.log}, filepath.Join(*bin, "penstock"), append([]string{
+		"controller", "--cluster-name=" + clusterName, "--backend-type=" + *storeName, "--initial-weight=100", "--health-addr=0", "--metrics-addr=" + w.metrics,
+		fmt.Sprintf("--kube-api-qps=%g", *qps), "--assume-sync-after=1s",
+	}, w.store.flags...)...)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	if err := w.lookedAt(ctx); err != nil {
+		return 0, err
+	}
+	took := time.Since(begin)
 	_, err = w.arrived(ctx, weight, "")
-	return err
+	return took, err
+}
+
+// lookedAt returns when the controller has worked on every Ingress, by its metrics.
+func (w *world) lookedAt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if n, err := w.worked(ctx); err == nil && n >= w.n { // at first nobody answers
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait until the controller has looked at %d Ingresses: %w", w.n, ctx.Err())
+		}
+	}
+}
+
+// worked returns how many Ingresses the controller has worked on.
+func (w *world) worked(ctx context.Context) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.metrics+"/metrics", nil)
+	if err != nil {
+		return 0, doing("make a request", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, doing("read the metrics of the controller", err)
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if line := lines.Text(); strings.HasPrefix(line, "workqueue_work_duration_seconds_count{") && strings.Contains(line, `name="ingresses"`) {
+			n, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])
+			return n, doing("read the metrics of the controller", err)
+		}
+	}
+	return 0, errors.New("the controller has no metric of its queue")
 }
 
 func (w *world) stop() { w.controller.Stop(time.Minute) }
@@ -264,10 +310,18 @@ func (w *world) bare(ctx context.Context, weight int) (time.Duration, error) {
 	return at.Sub(begin), nil
 }
 
-// requests are what the API server has counted for DNSEndpoints, and for what the controller reads.
-type requests struct{ writes, reads int }
+// requests are what the API server has counted, the requests of this program among them.
+type requests struct {
+	writes int // of DNSEndpoints
+	others int // writes of what else the controller may write
+	reads  int // of what the controller has in its caches
+}
 
-// requests reads the counters of the API server, without what this program asks for.
+func (r requests) since(before requests) requests {
+	return requests{r.writes - before.writes, r.others - before.others, r.reads - before.reads}
+}
+
+// requests reads the counters of the API server.
 func (w *world) requests(ctx context.Context) (requests, error) {
 	text, err := w.Kube.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
@@ -283,11 +337,16 @@ func (w *world) requests(ctx context.Context) (requests, error) {
 		if err != nil {
 			return requests{}, doing("read the metrics of the API server", err)
 		}
-		of := func(name, value string) bool { return strings.Contains(line, name+`="`+value+`"`) }
+		of := func(name string, values ...string) bool {
+			return slices.ContainsFunc(values, func(value string) bool { return strings.Contains(line, name+`="`+value+`"`) })
+		}
+		writes := of("verb", "PUT", "POST", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION")
 		switch {
-		case of("resource", "dnsendpoints") && (of("verb", "PUT") || of("verb", "POST") || of("verb", "PATCH") || of("verb", "DELETE")):
+		case writes && of("resource", "dnsendpoints"):
 			r.writes += int(n)
-		case (of("resource", "dnsendpoints") || of("resource", "ingresses") || of("resource", "endpointslices")) && of("verb", "GET"):
+		case writes && of("resource", "ingresses", "configmaps", "events"):
+			r.others += int(n)
+		case of("verb", "GET", "LIST") && of("resource", "dnsendpoints", "ingresses", "endpointslices"):
 			r.reads += int(n)
 		}
 	}
@@ -322,7 +381,8 @@ func (w *world) idle(ctx context.Context, d time.Duration) (used, error) {
 	if err != nil {
 		return used{}, err
 	}
-	return used{writes: after.writes - before.writes, cpu: 100 * (now - cpu).Seconds() / d.Seconds()}, nil
+	quiet := after.since(before)
+	return used{writes: quiet.writes + quiet.others, cpu: 100 * (now - cpu).Seconds() / d.Seconds()}, nil
 }
 
 // cpu returns what the controller has used so far, from its own metrics.
