@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -337,16 +338,22 @@ func (s *site) stopFlagger() {
 	}
 }
 
-// freePort returns a port that is free now. Flagger takes no listener, and ends when somebody else was faster.
+// firstPort and ports are those for programs, below what the kernel gives to whoever asks for any port.
+// https://docs.kernel.org/networking/ip-sysctl.html#ip-variables
+const firstPort, ports = 12000, 20000
+
+// freePort returns a port that nobody listens on, to each caller another one. Flagger takes no listener, and ends when somebody else was faster.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range ports {
+		port := strconv.Itoa(firstPort + int(world.port.Add(1)-1)%ports)
+		if listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", ":"+port); err == nil {
+			_ = listener.Close() // it was open a moment
+			return port
+		}
 	}
-	defer func() { _ = listener.Close() }() // it was open a moment
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
+	t.Fatal("no free port")
+	return ""
 }
 
 // dump shows what Flagger had to say.

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,9 @@ func TestChangesInMidCanary(t *testing.T) {
 			}
 		}
 		a.ends(flaggerv1.CanaryPhaseSucceeded)
+		if got, want := east.weights(), []int{0, 20, 40}; !slices.Equal(got, want) {
+			t.Errorf("the canary's weights were %v, want %v", got, want)
+		}
 		east.shares(map[int]map[traffic.Cell]float64{40: intended(40)})
 		a.only(primary, release)
 		a.untouched()

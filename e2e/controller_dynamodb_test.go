@@ -75,7 +75,7 @@ func (s *site) toTable() (env, flags []string) {
 		s.way.url = server.URL
 	}
 	return []string{"AWS_ENDPOINT_URL_DYNAMODB=" + s.way.url},
-		[]string{"--backend-type=dynamodb", "--poll-interval=1s", "--metrics-addr=127.0.0.1:" + s.way.metrics}
+		[]string{"--backend-type=dynamodb", "--table-name=" + table.Name, "--poll-interval=1s", "--metrics-addr=127.0.0.1:" + s.way.metrics}
 }
 
 // ServeHTTP implements [http.Handler]. One request follows the other, so that a write is not mistaken for another.
@@ -266,7 +266,7 @@ func TestAStoreInDynamoDB(t *testing.T) {
 func (s *site) setWeightInTable(weight int) (text *bytes.Buffer, ended <-chan error) {
 	t := s.app.t
 	t.Helper()
-	command := exec.CommandContext(t.Context(), program("penstock"), "set-weight", s.Name, strconv.Itoa(weight), "--wait", "--timeout="+patience.String(),
+	command := exec.CommandContext(t.Context(), program("penstock"), "set-weight", s.Name, strconv.Itoa(weight), "--wait", "--timeout="+patience.String(), "--table-name="+table.Name,
 		"--backend-type=dynamodb")
 	command.Env = slices.Concat(os.Environ(), s.awsEnv(), []string{"AWS_ENDPOINT_URL_DYNAMODB=" + s.app.setup.table.URL})
 	text = &bytes.Buffer{}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,8 +86,16 @@ func TestClusterWeights(t *testing.T) {
 				provider: "dns-weighted", backend: backend, publish: controller, weights: map[string]int{"east": 100, "west": 100},
 			})
 			east := a.sites["east"]
-			leader, port := east.controllers[0], freePort(t)
-			east.controllers = append(east.controllers, east.startController("--metrics-addr=127.0.0.1:"+port))
+			leader, port, healthPort := east.controllers[0], freePort(t), freePort(t)
+			east.controllers = append(east.controllers, east.startController("--metrics-addr=127.0.0.1:"+port, "--health-addr=127.0.0.1:"+healthPort))
+			healthy := func(when string) {
+				t.Helper()
+				for _, path := range []string{"/healthz", "/readyz"} {
+					if status, text := metricsOf(t, healthPort, path); status != http.StatusOK {
+						t.Errorf("%s: %s is %d %s", when, path, status, text)
+					}
+				}
+			}
 			clusters := func(east float64) map[traffic.Cell]float64 {
 				return map[traffic.Cell]float64{{Cluster: "east", Version: version}: east, {Cluster: "west", Version: version}: 1 - east}
 			}
@@ -109,6 +118,7 @@ func TestClusterWeights(t *testing.T) {
 			if status, text := metricsOf(t, port, "/status"); status != http.StatusServiceUnavailable {
 				t.Errorf("the replica that stands by has a status: %d %s", status, text)
 			}
+			healthy("a replica that stands by")
 			east.setWeight(50)
 			leader.Kill()
 			east.wait("the other replica acknowledges", patience, func() bool { return east.served() == 50 })
@@ -116,6 +126,7 @@ func TestClusterWeights(t *testing.T) {
 				_, text := metricsOf(t, port, "/metrics")
 				return strings.Contains(text, gauge+" 50\n")
 			})
+			healthy("a replica that leads")
 			<-time.After(ttl + time.Second)
 			a.sharesNow("after the leader has died", clusters(1.0/3))
 			a.failures()
@@ -130,9 +141,18 @@ func TestCanariesUnderAController(t *testing.T) {
 		s.weights = map[string]int{"east": 100, "west": 100}
 		a := newApp(t, s)
 		east := a.sites["east"]
+		var goOn atomic.Bool
+		east.approve(func(int) bool { return goOn.Load() })
 		east.release(release, 0)
 		east.wait("the canary has its first share", patience, east.atWeight(20))
+		for weight, share := range map[int]float64{50: 1.0 / 3, 25: 0.2} {
+			east.setWeight(weight)
+			east.wait("the weight is acknowledged in mid-canary", patience, func() bool { return east.served() == weight })
+			<-time.After(ttl + time.Second)
+			a.sharesNow(fmt.Sprintf("in mid-canary, with the cluster at %d", weight), exposed(share, 0.2))
+		}
 		east.setWeight(50)
+		goOn.Store(true)
 		east.wait("the canary ends", patience, east.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
 		if phase := east.history.last().phase; phase != flaggerv1.CanaryPhaseSucceeded {
 			t.Errorf("phase %s", phase)

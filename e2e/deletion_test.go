@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -11,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,6 +113,15 @@ func TestDeletion(t *testing.T) {
 	})
 }
 
+// replicas returns how many pods the target is to have.
+func (s *site) replicas() int32 {
+	t := s.app.t
+	t.Helper()
+	target, err := s.Kube.AppsV1().Deployments(s.app.namespace).Get(t.Context(), name, metav1.GetOptions{})
+	must(t, err)
+	return *target.Spec.Replicas
+}
+
 // ingresses returns the names of the Ingresses that there are.
 func (s *site) ingresses() []string {
 	t := s.app.t
@@ -200,31 +208,71 @@ func (a *app) nothingLeft(s *site) {
 var dnsEndpoints = schema.GroupVersionResource{Group: "externaldns.k8s.io", Version: "v1alpha1", Resource: "dnsendpoints"}
 
 // TestDeletionWithoutRevert: Flagger leaves everything as it is, and Kubernetes collects what the Canary owns, primary among it. No record of
-// DNS leads to what does not exist.
+// DNS leads to what does not exist. Where DNS has a part in the canary, that takes a traffic controller, which stays.
 func TestDeletionWithoutRevert(t *testing.T) {
 	t.Parallel()
-	each(t, map[string]setup{"Skipper": skipperProvider, "Shared": sharedRoute53}, func(t *testing.T, s setup) {
-		a := newApp(t, s)
-		east := a.sites["east"]
-		east.release(release, 0)
-		east.wait("the canary has its first share", patience, east.atWeight(20))
-		east.delete()
-		east.wait("what the Canary owns is collected", patience, func() bool { return slices.Equal(east.ingresses(), []string{name}) })
-		target, err := east.Kube.AppsV1().Deployments(a.namespace).Get(t.Context(), name, metav1.GetOptions{})
-		must(t, err)
-		if *target.Spec.Replicas != 1 {
-			t.Errorf("the target has %d replicas, and had 1 when the Canary was deleted", *target.Spec.Replicas)
-		}
-		<-time.After(syncDelay + ttl)
-		for _, set := range a.route53.RecordSets(a.zoneID) {
-			if set.Type != route53types.RRTypeA {
-				continue
+	withoutRevert := func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = false }
+	stepwise := func(c *flaggerv1.Canary) { c.Spec.Analysis.StepWeightPromotion = 10 }
+	for label, tc := range map[string]struct {
+		setup setup
+		phase flaggerv1.CanaryPhase
+		gated bool // before its promotion
+	}{
+		"Skipper":                {setup: skipperProvider, phase: flaggerv1.CanaryPhaseProgressing},
+		"Shared":                 {setup: sharedRoute53, phase: flaggerv1.CanaryPhaseProgressing},
+		"Exposure":               {setup: sharedController.exposing(50), phase: flaggerv1.CanaryPhaseProgressing},
+		"Split":                  {setup: splitController, phase: flaggerv1.CanaryPhaseProgressing},
+		"SplitPromoting":         {setup: splitController.with(stepwise), phase: flaggerv1.CanaryPhasePromoting},
+		"SplitWaitingPromotion":  {setup: splitController, phase: flaggerv1.CanaryPhaseWaitingPromotion, gated: true},
+		"SplitFailed":            {setup: splitController, phase: flaggerv1.CanaryPhaseFailed},
+		"SharedWaitingPromotion": {setup: sharedController.exposing(50), phase: flaggerv1.CanaryPhaseWaitingPromotion, gated: true},
+	} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			a := newApp(t, tc.setup.with(func(c *flaggerv1.Canary) {
+				withoutRevert(c)
+				if tc.gated {
+					c.Spec.Analysis.Webhooks = []flaggerv1.CanaryWebhook{{Name: "gate", Type: flaggerv1.ConfirmPromotionHook, URL: newGate(t).url}}
+				}
+			}))
+			east := a.sites["east"]
+			faults := 0
+			if tc.phase == flaggerv1.CanaryPhaseFailed {
+				faults = 2
 			}
-			if got := aws.ToString(set.ResourceRecords[0].Value); aws.ToString(set.Name) != a.host+"." || got != east.addresses[0].String() {
-				t.Errorf("record %s leads to %s, want the host alone, at its load balancer", aws.ToString(set.Name), got)
+			east.release(release, faults)
+			east.wait("it is time to delete the Canary", patience, func() bool {
+				m := east.history.last()
+				return m.phase == tc.phase && (m.phase != flaggerv1.CanaryPhaseProgressing || m.weight() == 20 && m.effective())
+			})
+			replicas := east.replicas()
+			if tc.setup.split && tc.phase != flaggerv1.CanaryPhaseFailed && len(a.inner()) == 0 {
+				t.Error("the canary is split, and has no inner set")
 			}
-		}
-	})
+			east.delete()
+			own := []string{name}
+			if tc.setup.split {
+				own = append(own, next)
+			}
+			east.wait("what the Canary owns is collected", patience, func() bool { return slices.Equal(east.ingresses(), own) })
+			// The host may have weight 0: its Service selects primary, which is gone, so nobody serves it here.
+			a.wait("DNS leads to the load balancer of the apex Ingress alone", patience, func() bool {
+				return maps.Equal(a.leads(), map[string]string{a.host + ".": east.addresses[0].String()})
+			})
+			if got := east.replicas(); got != replicas {
+				t.Errorf("the target has %d replicas, and had %d when the Canary was deleted", got, replicas)
+			}
+			<-time.After(syncDelay + ttl + time.Second)
+			now := time.Now()
+			<-time.After(2 * time.Second)
+			for _, sample := range a.recorder.Between(now, time.Now()) {
+				if sample.Address != east.addresses[0] {
+					t.Errorf("a client was led to %s, want %s alone", sample.Address, east.addresses[0])
+					break
+				}
+			}
+		})
+	}
 	t.Run("SplitIsRefused", func(t *testing.T) {
 		t.Parallel()
 		a := prepareApp(t, splitRoute53.with(func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = false }))

@@ -34,7 +34,7 @@ func (a *app) startRoute53() {
 		a.t.Fatal(err)
 	}
 	a.watchRoute53()
-	if a.setup.provider == "skipper" { // which leaves DNS to others
+	if !inDNS(a.setup) { // it leaves DNS to others
 		address := a.sites["east"].addresses[0].String()
 		err := a.route53.Seed(a.zoneID, route53types.ResourceRecordSet{
 			Name: &a.host, Type: route53types.RRTypeA, TTL: aws.Int64(int64(ttl / time.Second)),
@@ -100,7 +100,7 @@ func (a *app) changedBefore(at time.Time) time.Time {
 
 // resolves tells whether DNS answers for the host with an address of every cluster that has a weight.
 func (a *app) resolves() bool {
-	if a.setup.provider == "skipper" {
+	if !inDNS(a.setup) {
 		return true
 	}
 	published := a.recordWeights(a.host)
@@ -142,11 +142,30 @@ func (a *app) inner() []string {
 	return names
 }
 
+// leads returns the address, or the name, that each name of the zone leads to; several of one name are joined.
+func (a *app) leads() map[string]string {
+	found := map[string]string{}
+	for _, set := range a.route53.RecordSets(a.zoneID) {
+		if set.Type != route53types.RRTypeA {
+			continue
+		}
+		name, to := aws.ToString(set.Name), ""
+		if set.AliasTarget != nil {
+			to = aws.ToString(set.AliasTarget.DNSName)
+		}
+		for _, record := range set.ResourceRecords {
+			to += aws.ToString(record.Value)
+		}
+		found[name] += to
+	}
+	return found
+}
+
 // restored tells whether DNS is as it is without a canary: the host leads to the load balancers of the apex Ingresses, each with the whole weight
 // of its cluster, and there is no inner set.
 func (a *app) restored() bool {
 	a.t.Helper()
-	if a.setup.provider == "skipper" { // which leaves DNS to others
+	if !inDNS(a.setup) { // it leaves DNS to others
 		return true
 	}
 	got, want := map[string]int{}, map[string]int{}

@@ -2,8 +2,10 @@ package e2e_test
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,23 +19,33 @@ import (
 	"github.com/penstock-dev/penstock/internal/route53emulator"
 )
 
-// ofRoutes tells whether a request is about what the routers read and write.
+// ofRoutes tells whether a request is about what the routers read and write. DNSEndpoints, which external-dns reads, are written by them alone.
 func ofRoutes(r *http.Request) bool {
-	return strings.Contains(r.URL.Path, "/ingresses") || strings.Contains(r.URL.Path, "/configmaps")
+	switch path := r.URL.Path; {
+	case strings.Contains(path, "/dnsendpoints"):
+		return r.Method != http.MethodGet && !strings.HasSuffix(path, "/status")
+	default:
+		return strings.Contains(path, "/ingresses") || strings.Contains(path, "/configmaps")
+	}
 }
 
-// TestTheAPIFails lets every other write of routes go wrong, each in another way, and some reads, throughout a canary.
+// TestTheAPIFails lets every other write of routes go wrong, each in another way, and some reads, throughout a canary; and once the Canary's status
+// after a step.
 func TestTheAPIFails(t *testing.T) {
 	t.Parallel()
-	each(t, everySplit, func(t *testing.T, s setup) {
+	setups := maps.Clone(everySplit)
+	setups["ExternalDNS"] = sharedExternalDNS.exposing(50)
+	each(t, setups, func(t *testing.T, s setup) {
 		a := newApp(t, s)
 		east := a.sites["east"]
 		faults := []gateway.Fault{
 			{Status: http.StatusConflict}, {Status: http.StatusInternalServerError}, {Lost: true}, {Status: http.StatusTooManyRequests}, {Status: http.StatusServiceUnavailable},
 		}
-		var writes, refused, lost atomic.Int64
+		var writes, refused, lost, endpoints, statuses atomic.Int64
 		east.gateway.Decide(func(r *http.Request) gateway.Fault {
 			switch {
+			case r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/canaries/app/status") && east.history.last().weight() == 20 && statuses.Add(1) == 1:
+				return gateway.Fault{Status: http.StatusInternalServerError}
 			case !ofRoutes(r):
 				return gateway.Fault{}
 			case r.Method == http.MethodGet:
@@ -47,6 +59,9 @@ func TestTheAPIFails(t *testing.T) {
 				return gateway.Fault{}
 			}
 			fault := faults[n/2%len(faults)]
+			if strings.Contains(r.URL.Path, "/dnsendpoints") {
+				endpoints.Add(1)
+			}
 			if fault.Lost {
 				lost.Add(1)
 			} else {
@@ -59,9 +74,15 @@ func TestTheAPIFails(t *testing.T) {
 		if refused.Load() < 2 || lost.Load() < 1 {
 			t.Errorf("of %d writes %d were refused, and of %d the answer was lost: there are two steps and their end to go wrong", writes.Load(), refused.Load(), lost.Load())
 		}
+		if statuses.Load() == 0 || s.backend == "externaldns" && endpoints.Load() == 0 {
+			t.Errorf("%d writes of the status after the first step, of which one fails, and %d of a DNSEndpoint failed", statuses.Load(), endpoints.Load())
+		}
 		a.figures.note("of %d writes %d were refused, and of %d the answer was lost", writes.Load(), refused.Load(), lost.Load())
 		if alerts := east.alerts("danger"); len(alerts) > 0 {
 			t.Errorf("alerts of steps that wait: %q", alerts)
+		}
+		if got := slices.Max(east.weights()); got != 40 {
+			t.Errorf("the canary had weight %d at most, want 40", got)
 		}
 		a.only(primary, release)
 		a.untouched()
@@ -70,26 +91,31 @@ func TestTheAPIFails(t *testing.T) {
 
 // A failure of the API, always in the same way.
 type failure struct {
-	fault  gateway.Fault
-	writes bool   // it is about writes alone
-	say    string // what the Canary's events say meanwhile
+	fault gateway.Fault
+	reads bool   // reads fail as well as writes
+	say   string // what the Canary's events say meanwhile
 }
 
 var apiFailures = map[string]failure{
-	"Conflict": {gateway.Fault{Status: http.StatusConflict}, true, gateway.Message},
+	"Conflict": {gateway.Fault{Status: http.StatusConflict}, false, gateway.Message},
 	// The client waits as it is told, and tries again until its time is over.
 	"TooManyRequests":     {gateway.Fault{Status: http.StatusTooManyRequests}, false, context.DeadlineExceeded.Error()},
 	"InternalServerError": {gateway.Fault{Status: http.StatusInternalServerError}, false, gateway.Message},
 	"NoAnswer":            {gateway.Fault{Hold: make(chan struct{})}, false, context.DeadlineExceeded.Error()},
+	"NoReads":             {gateway.Fault{Status: http.StatusInternalServerError}, true, gateway.Message},
+	"NothingIsAnswered":   {gateway.Fault{Hold: make(chan struct{})}, true, context.DeadlineExceeded.Error()},
 }
 
 // decide is what a gateway does about it.
 func (f failure) decide(r *http.Request) gateway.Fault {
-	if !ofRoutes(r) || f.writes && r.Method == http.MethodGet {
+	if !ofRoutes(r) || !f.reads && r.Method == http.MethodGet {
 		return gateway.Fault{}
 	}
 	return f.fault
 }
+
+// awhile is for how long a failure lasts, in which Flagger tries again each 10 s.
+const awhile = 30 * time.Second
 
 // TestTheAPIRefuses: the API fails for a while. The canary stays where it is and says why, and then it goes on.
 func TestTheAPIRefuses(t *testing.T) {
@@ -104,6 +130,7 @@ func TestTheAPIRefuses(t *testing.T) {
 				east.wait("the canary has its first share", patience, east.atWeight(20))
 				east.gateway.Decide(failure.decide)
 				east.wait("the canary says what is wrong", patience, east.said(failure.say))
+				<-time.After(awhile)
 				if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing || m.weight() != 20 {
 					t.Errorf("phase %s with canary weight %d while the API fails, want Progressing with 20", m.phase, m.weight())
 				}
@@ -128,6 +155,7 @@ func TestRollbackWhileTheAPIFails(t *testing.T) {
 		"TooManyRequests":     {"Skipper": skipperProvider},
 		"InternalServerError": {"Shared": sharedRoute53.exposing(50)},
 		"NoAnswer":            {"Split": splitRoute53},
+		"NothingIsAnswered":   {"Skipper": skipperProvider},
 	} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
@@ -146,12 +174,16 @@ func TestRollbackWhileTheAPIFails(t *testing.T) {
 				})
 				east.wait("the canary says what is wrong", patience, east.said(apiFailures[label].say))
 				before := met.Load()
-				<-time.After(30 * time.Second) // of which Flagger tries again each 10
+				<-time.After(awhile)
 				if met.Load() == before {
 					t.Error("nobody asked the API while it failed")
 				}
 				if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing || m.replicas == 0 {
 					t.Errorf("phase %s with %d replicas of the canary while the API fails, want Progressing with some", m.phase, m.replicas)
+				}
+				// Flagger alerts when it begins to roll back, which takes a read.
+				if alerts, want := east.alerts("danger"), map[bool]int{false: 1}[apiFailures[label].reads]; len(alerts) != want {
+					t.Errorf("%d alerts while the API fails, want %d: %q", len(alerts), want, alerts)
 				}
 				east.gateway.Decide(nil)
 				a.ends(flaggerv1.CanaryPhaseFailed)
@@ -194,71 +226,129 @@ func (s *site) said(text string) func() bool {
 	}
 }
 
+// dnsTrouble is something that keeps DNS from being changed.
+type dnsTrouble struct {
+	begin, end func(*site)
+	say        string // what the Canary's events say meanwhile
+}
+
+// refusing is Route 53 that answers changes with a fault.
+func refusing(kind route53emulator.FaultKind, say string) dnsTrouble {
+	return dnsTrouble{
+		begin: func(s *site) {
+			s.app.route53.Inject(route53emulator.Fault{Kind: kind, Operation: route53emulator.ChangeResourceRecordSets, Times: -1})
+		},
+		end: func(s *site) { s.app.route53.ClearFaults() },
+		say: say,
+	}
+}
+
+var (
+	throttles    = refusing(route53emulator.Throttled, "Throttling")
+	unavailable  = refusing(route53emulator.Unavailable, "ServiceUnavailable")
+	staysPending = dnsTrouble{
+		begin: func(s *site) { s.app.route53.HoldChanges(true) },
+		end:   func(s *site) { s.app.route53.HoldChanges(false) },
+		say:   "INSYNC",
+	}
+	noExternalDNS = dnsTrouble{
+		begin: func(s *site) { s.externalDNS.Kill() },
+		end:   func(s *site) { s.startExternalDNS() },
+		say:   "draining",
+	}
+)
+
+// margin is what the router gives Route 53 beside the TTL before it says that it waits.
+const margin = 90 * time.Second
+
 func TestRoute53Fails(t *testing.T) {
 	t.Parallel()
-	change := route53emulator.ChangeResourceRecordSets
 	for label, tc := range map[string]struct {
-		begin func(*route53emulator.Server)
-		say   string // what the Canary's events say meanwhile
+		dnsTrouble
+
+		first bool // from before the first step, which waits for DNS inside of one call
+		lasts time.Duration
 	}{
-		"Throttles": {func(r *route53emulator.Server) {
-			r.Inject(route53emulator.Fault{Kind: route53emulator.Throttled, Operation: change, Times: -1})
-		}, "Throttling"},
-		"Unavailable": {func(r *route53emulator.Server) {
-			r.Inject(route53emulator.Fault{Kind: route53emulator.Unavailable, Operation: change, Times: -1})
-		}, "ServiceUnavailable"},
-		"StaysPending": {func(r *route53emulator.Server) { r.HoldChanges(true) }, "INSYNC"},
+		"Throttles":                 {throttles, false, time.Minute},
+		"Unavailable":               {unavailable, false, time.Minute},
+		"StaysPending":              {staysPending, false, time.Minute},
+		"StaysPendingFromTheFirst":  {staysPending, true, ttl + margin + 20*time.Second},
+		"IsUnavailableFromTheFirst": {unavailable, true, time.Minute},
 	} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
-			a := newApp(t, splitRoute53)
+			s := splitRoute53
+			s.patient = tc.first
+			a := newApp(t, s)
 			east := a.sites["east"]
+			if tc.first {
+				tc.begin(east)
+			}
 			east.release(release, 0)
-			east.wait("the canary has its first share", patience, east.atWeight(20))
-			tc.begin(a.route53)
+			if tc.first {
+				east.wait("the first share is asked for", patience, func() bool { return east.history.last().weight() == 20 })
+			} else {
+				east.wait("the canary has its first share", patience, east.atWeight(20))
+				tc.begin(east)
+			}
 			east.wait("the canary says what it waits for", patience, east.said(tc.say))
-			<-time.After(time.Minute)
-			if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing {
-				t.Errorf("phase %s while DNS cannot be changed, want Progressing", m.phase)
+			<-time.After(tc.lasts)
+			if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing || tc.first && (m.weight() != 20 || m.effective()) {
+				t.Errorf("phase %s with weight %d, effective %t, while DNS cannot be changed, want Progressing, and no step further", m.phase, m.weight(), m.effective())
 			}
-			if alerts := east.alerts("danger"); len(alerts) > 0 {
-				t.Errorf("alerts of a step that waits: %q", alerts)
+			if tc.first && a.answeredBy(release) > 0 {
+				t.Error("the new version has answered before DNS led to it")
 			}
-			a.route53.ClearFaults()
-			a.route53.HoldChanges(false)
+			tc.end(east)
 			a.ends(flaggerv1.CanaryPhaseSucceeded)
 			a.untouched()
 		})
 	}
 }
 
-// TestRollbackWhileRoute53Waits: the version fails while its drain cannot be in sync, for longer than twice what Route 53 and the TTL may take. It
-// keeps its pods and says why, and people get one alert.
-func TestRollbackWhileRoute53Waits(t *testing.T) {
+// TestRollbackWhileDNSWaits: the version fails while its drain cannot be published, or be in sync, in one case for longer than twice what Route 53 and the
+// TTL may take. It keeps its pods and says why, and people get one alert.
+func TestRollbackWhileDNSWaits(t *testing.T) {
 	t.Parallel()
-	const margin = 90 * time.Second // the router's for Route 53
-	s := splitRoute53
-	s.patient = true
-	a := newApp(t, s)
-	east := a.sites["east"]
-	east.release(release, 2)
-	east.wait("the canary has its first share", patience, east.atWeight(20))
-	a.route53.HoldChanges(true)
-	east.wait("Flagger drains", patience, func() bool {
-		m := east.history.last()
-		return m.desired.Generation > 1 && m.desired.Weights.Canary == 0
-	})
-	<-time.After(2*(ttl+margin) + 10*time.Second)
-	if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing || m.replicas == 0 {
-		t.Errorf("phase %s with %d replicas of the canary while its drain is not in sync, want Progressing with some", m.phase, m.replicas)
+	for label, tc := range map[string]struct {
+		dnsTrouble
+
+		setup setup
+		lasts time.Duration
+	}{
+		"StaysPending": {staysPending, splitRoute53, 2*(ttl+margin) + 10*time.Second},
+		"Throttles":    {throttles, splitRoute53, time.Minute},
+		"Unavailable":  {unavailable, splitRoute53, time.Minute},
+		"ExternalDNS":  {noExternalDNS, splitExternalDNS, ttl + margin + 20*time.Second},
+	} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			tc.setup.patient = true
+			a := newApp(t, tc.setup)
+			east := a.sites["east"]
+			east.release(release, 2)
+			east.wait("the canary has its first share", patience, east.atWeight(20))
+			tc.begin(east)
+			east.wait("Flagger drains", patience, func() bool {
+				m := east.history.last()
+				return m.desired.Generation > 1 && m.desired.Weights.Canary == 0
+			})
+			<-time.After(tc.lasts)
+			if m := east.history.last(); m.phase != flaggerv1.CanaryPhaseProgressing || m.replicas == 0 {
+				t.Errorf("phase %s with %d replicas of the canary while its drain is not in sync, want Progressing with some", m.phase, m.replicas)
+			}
+			if !east.said("draining")() && !east.said(tc.say)() {
+				t.Errorf("the Canary's events do not say that it is draining, or why it cannot be: %q", east.events())
+			}
+			if alerts := east.alerts("danger"); len(alerts) != 1 {
+				t.Errorf("%d alerts while a rollback waits, want 1: %q", len(alerts), alerts)
+			}
+			tc.end(east)
+			a.ends(flaggerv1.CanaryPhaseFailed)
+			if alerts := east.alerts("danger"); len(alerts) != 1 {
+				t.Errorf("%d alerts of one rollback, want 1: %q", len(alerts), alerts)
+			}
+			a.untouched()
+		})
 	}
-	if !east.said("draining")() {
-		t.Errorf("the Canary's events do not say that it is draining: %q", east.events())
-	}
-	a.route53.HoldChanges(false)
-	a.ends(flaggerv1.CanaryPhaseFailed)
-	if alerts := east.alerts("danger"); len(alerts) != 1 {
-		t.Errorf("%d alerts of one rollback, want 1: %q", len(alerts), alerts)
-	}
-	a.untouched()
 }

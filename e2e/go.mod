@@ -7,6 +7,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/dynamodb v1.73.0
 	github.com/aws/aws-sdk-go-v2/service/route53 v1.70.7
 	github.com/fluxcd/flagger v1.44.0
+	github.com/google/go-cmp v0.7.0
 	github.com/miekg/dns v1.1.73
 	github.com/penstock-dev/penstock v0.0.0-00010101000000-000000000000
 	github.com/penstock-dev/penstock/examples v0.0.0-00010101000000-000000000000

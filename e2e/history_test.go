@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,11 @@ func (m moment) weight() int {
 // effective tells whether DNS is as asked for, as far as it concerns the split.
 func (m moment) effective() bool {
 	return m.desired.Mode != state.Split && !m.exposed() || m.observed.Done(m.desired)
+}
+
+// splits tells whether the canary has a share.
+func (m moment) splits() bool {
+	return m.phase == flaggerv1.CanaryPhaseProgressing && m.weight() > 0 && m.effective()
 }
 
 // exposed tells whether the cluster has less than its weight.
@@ -160,6 +166,24 @@ func (h *history) steady(dns func(time.Time) time.Time) []steady {
 		out = append(out, steady{m.weight(), from, to.Add(-lag)})
 	}
 	return out
+}
+
+// weights returns the canary's weights while it was Progressing, one after another. A canary Ingress that is not there has none.
+func (s *site) weights() []int {
+	var weights []int
+	for _, m := range s.history.all() {
+		if m.phase == flaggerv1.CanaryPhaseProgressing && (m.desired.Mode == state.Split || m.skipper >= 0) {
+			weights = append(weights, m.weight())
+		}
+	}
+	return slices.Compact(weights)
+}
+
+// at returns the moment that a time is in.
+func (h *history) at(when time.Time) moment {
+	moments := h.all()
+	i, _ := slices.BinarySearchFunc(moments, when, func(m moment, when time.Time) int { return m.at.Compare(when) })
+	return moments[max(i-1, 0)]
 }
 
 // downs returns when the target was scaled to zero at the end of a canary.

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,8 @@ func TestFlaggerIsKilled(t *testing.T) {
 		host  int
 		inner map[string]int
 		end   flaggerv1.CanaryPhase
+		// weights are all that the canary has, one after another, as without the kill.
+		weights []int
 	}{
 		"AskedButNotWritten": {
 			setup: splitRoute53,
@@ -35,7 +38,7 @@ func TestFlaggerIsKilled(t *testing.T) {
 			},
 			until: func(s *site) func() bool { return asked(s, 20) },
 			host:  100, inner: map[string]int{},
-			end: flaggerv1.CanaryPhaseSucceeded,
+			end: flaggerv1.CanaryPhaseSucceeded, weights: []int{0, 20, 40},
 		},
 		"WrittenButNotInSync": {
 			setup: splitRoute53,
@@ -47,7 +50,7 @@ func TestFlaggerIsKilled(t *testing.T) {
 				}
 			},
 			host: 100, inner: map[string]int{"primary": 80, "canary": 20},
-			end: flaggerv1.CanaryPhaseSucceeded,
+			end: flaggerv1.CanaryPhaseSucceeded, weights: []int{0, 20, 40},
 		},
 		"Draining": {
 			setup: splitRoute53, faults: 2,
@@ -62,7 +65,7 @@ func TestFlaggerIsKilled(t *testing.T) {
 				}
 			},
 			host: 100, inner: map[string]int{"primary": 100},
-			end: flaggerv1.CanaryPhaseFailed,
+			end: flaggerv1.CanaryPhaseFailed, weights: []int{0, 20, 0},
 		},
 		"BetweenSkipperAndDNS": {
 			setup: sharedRoute53.exposing(50),
@@ -78,7 +81,7 @@ func TestFlaggerIsKilled(t *testing.T) {
 			},
 			until: func(s *site) func() bool { return func() bool { return s.history.last().skipper == 40 } },
 			host:  50, inner: map[string]int{},
-			end: flaggerv1.CanaryPhaseSucceeded,
+			end: flaggerv1.CanaryPhaseSucceeded, weights: []int{0, 20, 40},
 		},
 	} {
 		t.Run(label, func(t *testing.T) {
@@ -99,7 +102,15 @@ func TestFlaggerIsKilled(t *testing.T) {
 			east.gateway.Decide(nil)
 			east.startFlagger()
 			a.ends(tc.end)
+			if got := east.weights(); !slices.Equal(got, tc.weights) {
+				t.Errorf("the canary's weights were %v, want %v", got, tc.weights)
+			}
 			a.wait("DNS is as it is without a canary", patience, a.restored)
+			ends := release
+			if tc.end == flaggerv1.CanaryPhaseFailed {
+				ends = version
+			}
+			a.only(primary, ends)
 			a.untouched()
 		})
 	}

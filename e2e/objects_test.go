@@ -117,7 +117,7 @@ func (s *site) createCanary(name string, change func(*flaggerv1.Canary)) {
 		c.Annotations["penstock.dev/canary-ingress"] = next
 	}
 	if s.app.setup.steps {
-		c.Spec.Analysis.Webhooks = append(c.Spec.Analysis.Webhooks, s.startApproval())
+		c.Spec.Analysis.Webhooks = append(c.Spec.Analysis.Webhooks, s.startApproval(s.judgeable))
 	}
 	if change != nil {
 		change(c)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -201,17 +202,17 @@ func (s setup) judged() setup {
 	return s
 }
 
-// startApproval starts a webhook that lets a canary go on from a weight when its share can be judged.
-func (s *site) startApproval() flaggerv1.CanaryWebhook {
+// startApproval starts a webhook that lets a canary go on from a weight when the weight is approved.
+func (s *site) startApproval(approved func(weight int) bool) flaggerv1.CanaryWebhook {
 	t := s.app.t
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if weight := s.history.last().weight(); weight > 0 && !s.judgeable(weight) {
+		if weight := s.history.last().weight(); weight > 0 && !approved(weight) {
 			w.WriteHeader(http.StatusForbidden)
 		}
 	}))
 	t.Cleanup(server.Close)
-	return flaggerv1.CanaryWebhook{Name: "judgeable", Type: flaggerv1.ConfirmTrafficIncreaseHook, URL: server.URL, MuteAlert: true}
+	return flaggerv1.CanaryWebhook{Name: "approval", Type: flaggerv1.ConfirmTrafficIncreaseHook, URL: server.URL, MuteAlert: true}
 }
 
 // judgeable tells whether the canary has had a weight until now for as many requests as it is judged by.
@@ -267,6 +268,10 @@ func TestRollback(t *testing.T) {
 		a.untouched()
 		if alerts := east.alerts("threshold reached"); len(alerts) != 1 {
 			t.Errorf("%d alerts of one rollback, want 1: %q", len(alerts), alerts)
+		}
+		met := slices.ContainsFunc(a.recorder.All(), func(s traffic.Sample) bool { return s.Fault && s.Cell.Version == release })
+		if !met || !east.said("advancement success rate")() {
+			t.Errorf("errors of the new version were met: %t; it is to be rolled back for these: %q", met, east.events())
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	istiov1alpha1 "github.com/fluxcd/flagger/pkg/apis/istio/common/v1alpha1"
@@ -93,6 +94,9 @@ func TestSplitRefuses(t *testing.T) {
 			c.Spec.Analysis.Match = []istiov1beta1.HTTPMatchRequest{{Headers: map[string]istiov1alpha1.StringMatch{"x-canary": {Exact: "always"}}}}
 		}, "spec.analysis.match"},
 		"Mirror": {func(c *flaggerv1.Canary) { c.Spec.Analysis.Mirror = true }, "spec.analysis.mirror"},
+		"SessionAffinity": {func(c *flaggerv1.Canary) {
+			c.Spec.Analysis.SessionAffinity = &flaggerv1.SessionAffinity{CookieName: "flagger-cookie", MaxAge: 3600}
+		}, "spec.analysis.sessionAffinity"},
 	} {
 		t.Run(label, func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +105,7 @@ func TestSplitRefuses(t *testing.T) {
 			a := prepareApp(t, s)
 			east := a.sites["east"]
 			east.wait("the Canary says why it is refused", patience, east.said(tc.field))
+			<-time.After(awhile)
 			if phase := east.history.last().phase; phase == flaggerv1.CanaryPhaseInitialized {
 				t.Errorf("phase %s", phase)
 			}

@@ -26,13 +26,7 @@ func TestSwitchOfFlagger(t *testing.T) {
 		east.startFlagger()
 	}
 	a.ends(flaggerv1.CanaryPhaseSucceeded)
-	var weights []int
-	for _, m := range east.history.all() {
-		if m.phase == flaggerv1.CanaryPhaseProgressing {
-			weights = append(weights, m.weight())
-		}
-	}
-	if got, want := slices.Compact(weights), []int{0, 10, 20, 30, 40, 50}; !slices.Equal(got, want) {
+	if got, want := east.weights(), []int{0, 10, 20, 30, 40, 50}; !slices.Equal(got, want) {
 		t.Errorf("the canary's weights were %v, want Flagger's steps, %v", got, want)
 	}
 	a.only(primary, release)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -36,6 +37,7 @@ var world struct {
 	metrics  *prometheus.Server
 	logs     string
 	room     chan struct{} // holds what is taken of it
+	port     atomic.Int32  // the last one that freePort has looked at, above firstPort
 }
 
 func TestMain(m *testing.M) {

@@ -41,6 +41,7 @@ func sample(route string, ago, took time.Duration, fault bool) traffic.Sample {
 const (
 	canaryRoute  = "kube_my_shop__app_canary__app_example_com____app_canary"
 	segmentRoute = "kube_my_shop__app_canary__app_example_com____app_canary_2"
+	abRoute      = "kube_my_shop__app_canary__1__app_example_com____app_canary" // of app-canary--1, which an A/B test has for its second condition
 	primaryRoute = "kube_my_shop__app_canary__app_example_com____app_primary"
 )
 
@@ -56,6 +57,7 @@ func TestFlaggersQueries(t *testing.T) {
 		sample(canaryRoute, 2*time.Second, 200*time.Millisecond, true),
 		sample(segmentRoute, time.Second, 300*time.Millisecond, false),
 		sample(canaryRoute, time.Second, 400*time.Millisecond, false),
+		sample(abRoute, time.Second, 500*time.Millisecond, false),
 		sample(canaryRoute, time.Minute, time.Second, true),                                                 // long ago
 		sample(primaryRoute, time.Second, time.Second, true),                                                // of primary
 		sample("kube_my_shop__app__app_example_com____app_canary", time.Second, time.Second, true),          // of another Ingress
@@ -63,11 +65,11 @@ func TestFlaggersQueries(t *testing.T) {
 		elsewhere,
 	)
 	observer := factory.Observer(flaggerv1.SkipperProvider)
-	if rate, err := observer.GetRequestSuccessRate(model); err != nil || rate != 75 {
-		t.Errorf("success rate %v (%v), want 75 of four requests", rate, err)
+	if rate, err := observer.GetRequestSuccessRate(model); err != nil || rate != 80 {
+		t.Errorf("success rate %v (%v), want 80 of five requests", rate, err)
 	}
-	if took, err := observer.GetRequestDuration(model); err != nil || took != 250*time.Millisecond {
-		t.Errorf("duration %v (%v), want the mean of 100, 200, 300 and 400 ms", took, err)
+	if took, err := observer.GetRequestDuration(model); err != nil || took != 300*time.Millisecond {
+		t.Errorf("duration %v (%v), want the mean of 100, 200, 300, 400 and 500 ms", took, err)
 	}
 	if unknown := server.Unknown(); len(unknown) > 0 {
 		t.Errorf("unknown queries %q", unknown)

@@ -18,10 +18,11 @@ import (
 	"github.com/penstock-dev/penstock/e2e/internal/process"
 )
 
+// Name is the table's. It is not the default, so that a controller which does not look at its flag finds no table.
+const Name = "weights-of-clusters"
+
 const (
-	// tableName and key are the traffic controller's, by default.
-	tableName = "traffic-controller"
-	key       = "ClusterName"
+	key = "ClusterName"
 
 	startTimeout = 30 * time.Second
 )
@@ -68,7 +69,7 @@ func (t *Table) create(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	_, err := t.client.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName: aws.String(tableName), BillingMode: types.BillingModePayPerRequest,
+		TableName: aws.String(Name), BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String(key), AttributeType: types.ScalarAttributeTypeS}},
 		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String(key), KeyType: types.KeyTypeHash}},
 	}, func(o *dynamodb.Options) {
@@ -77,7 +78,7 @@ func (t *Table) create(ctx context.Context) error {
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("create table %s: %w", tableName, err)
+		return fmt.Errorf("create table %s: %w", Name, err)
 	}
 	return nil
 }
@@ -88,7 +89,7 @@ func (t *Table) Close() { t.process.Kill() }
 // Desire writes a cluster's DesiredWeight, whatever the row is.
 func (t *Table) Desire(ctx context.Context, cluster string, weight int) error {
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName: aws.String(tableName), Key: row(cluster), UpdateExpression: aws.String("SET DesiredWeight = :w"),
+		TableName: aws.String(Name), Key: row(cluster), UpdateExpression: aws.String("SET DesiredWeight = :w"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":w": &types.AttributeValueMemberN{Value: strconv.Itoa(weight)}},
 	})
 	if err != nil {
@@ -99,7 +100,7 @@ func (t *Table) Desire(ctx context.Context, cluster string, weight int) error {
 
 // Row returns the attributes of a cluster's row, each as text; none if there is no row.
 func (t *Table) Row(ctx context.Context, cluster string) (map[string]string, error) {
-	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(tableName), Key: row(cluster), ConsistentRead: aws.Bool(true)})
+	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(Name), Key: row(cluster), ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		return nil, fmt.Errorf("read the row of cluster %s: %w", cluster, err)
 	}
