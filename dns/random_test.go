@@ -14,7 +14,11 @@ import (
 // Whatever is wished, whenever, and however often the process dies or the backend fails: what is called effective is what every resolver has.
 func TestEffectiveIsTrueInRandomLives(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(30) {
+	lives := uint64(30)
+	if testing.Short() {
+		lives = 5
+	}
+	for seed := range lives {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		addresses := [][2]string{
 			{primaryLB, canaryLB},

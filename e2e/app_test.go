@@ -346,7 +346,7 @@ const firstPort, ports = 12000, 20000
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range ports {
-		port := strconv.Itoa(firstPort + int(world.port.Add(1)-1)%ports)
+		port := strconv.Itoa(firstPort + int(world.port.Add(1))%ports)
 		if listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", ":"+port); err == nil {
 			_ = listener.Close() // it was open a moment
 			return port

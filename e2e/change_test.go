@@ -9,10 +9,10 @@ import (
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/penstock-dev/penstock/e2e/internal/traffic"
 	exampleworld "github.com/penstock-dev/penstock/examples/world"
+	"github.com/penstock-dev/penstock/internal/conflicts"
 )
 
 // edit changes an Ingress as a user does.
@@ -20,7 +20,7 @@ func (s *site) edit(ingress string, change func(*networkingv1.Ingress)) {
 	t := s.app.t
 	t.Helper()
 	api := s.Kube.NetworkingV1().Ingresses(s.app.namespace)
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err := conflicts.Retry(func() error {
 		i, err := api.Get(t.Context(), ingress, metav1.GetOptions{})
 		if err != nil {
 			return err

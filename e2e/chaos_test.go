@@ -177,6 +177,9 @@ func TestChaos(t *testing.T) {
 			t.Error("somebody who does not meet the condition was answered by the canary")
 		}
 
+		if s.backend == "externaldns" {
+			return // the drain of a deletion takes minutes there, and TestDeletion has it
+		}
 		east.release("deleted", 0)
 		<-time.After(time.Duration(random.Int64N(int64(time.Minute))))
 		east.delete()

@@ -182,8 +182,11 @@ func (s *site) weights() []int {
 // at returns the moment that a time is in.
 func (h *history) at(when time.Time) moment {
 	moments := h.all()
-	i, _ := slices.BinarySearchFunc(moments, when, func(m moment, when time.Time) int { return m.at.Compare(when) })
-	return moments[max(i-1, 0)]
+	i, found := slices.BinarySearchFunc(moments, when, func(m moment, when time.Time) int { return m.at.Compare(when) })
+	if !found {
+		i = max(i-1, 0)
+	}
+	return moments[i]
 }
 
 // downs returns when the target was scaled to zero at the end of a canary.

@@ -34,4 +34,5 @@ func TestAnotherProvider(t *testing.T) {
 	a.sites["east"].release(release, 0)
 	a.ends(flaggerv1.CanaryPhaseSucceeded)
 	a.only(primary, release)
+	a.failures()
 }

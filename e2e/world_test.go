@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -69,6 +70,7 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer world.metrics.Close()
+	world.port.Store(rand.Int32N(ports)) // another run on the machine may be at work
 	world.room = make(chan struct{}, max(*atOnce, 1))
 	world.clusters = map[string]*cluster.Cluster{}
 	for _, name := range clusterNames {

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ktesting "k8s.io/client-go/testing"
 
 	"github.com/penstock-dev/penstock/internal/state"
 	"github.com/penstock-dev/penstock/router"
@@ -194,35 +197,70 @@ func writesOf(r *rig) int {
 // A drain that cannot be published is said at once, once for each reason, and not when it has taken long.
 func TestADrainThatCannotBePublished(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
-	said := func(what string) int {
-		n := 0
-		for _, e := range r.warnings() {
-			if e.Reason == string(router.ReasonDraining) && strings.Contains(e.Message, what) {
-				n++
+	for name, fail := range map[string]func(r *rig, text string){
+		"Refused": func(r *rig, text string) { r.backend.Fail("web", errors.New(text)) },
+		"Unread": func(r *rig, text string) { // by the publisher, which so has nothing to answer
+			r.kube.PrependReactor("get", "ingresses", func(ktesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewInternalError(errors.New(text))
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, split)
+			r.initialize()
+			r.phase(flaggerv1.CanaryPhaseProgressing)
+			r.set(90, 10)
+			said := func(what string) int {
+				n := 0
+				for _, e := range r.warnings() {
+					if e.Reason == string(router.ReasonDraining) && strings.Contains(e.Message, what) {
+						n++
+					}
+				}
+				return n
+			}
+			fail(r, "throttled")
+			r.clock.AfterFunc(20*time.Second, func() {
+				if n := said("throttled"); n != 1 || r.warned(router.ReasonDraining) != 1 {
+					t.Errorf("after 20 s %d events say what is wrong, in %v warnings, want one: %q", n, r.warned(router.ReasonDraining), r.events())
+				}
+				fail(r, "denied")
+			})
+			stop := r.endAfter(40 * time.Second)
+			err := r.router().SetRoutes(r.canary, 100, 0, false)
+			stop()
+			if !errors.Is(err, router.ErrDraining) {
+				t.Errorf("error %v, want %v", err, router.ErrDraining)
+			}
+			if n := said("denied"); n != 1 || r.warned(router.ReasonDraining) != 2 {
+				t.Errorf("%d events say that it is denied, in %v warnings, want one of two: %q", n, r.warned(router.ReasonDraining), r.events())
+			}
+		})
+	}
+}
+
+// warned returns how often the router has warned for a reason.
+func (r *rig) warned(reason router.Reason) float64 {
+	r.t.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	total := 0.0
+	for _, family := range families {
+		if family.GetName() != "penstock_router_warnings_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "reason" && label.GetValue() == string(reason) {
+					total += metric.GetCounter().GetValue()
+				}
 			}
 		}
-		return n
 	}
-	r.backend.Fail("web", errors.New("throttled"))
-	r.clock.AfterFunc(20*time.Second, func() {
-		if n := said("throttled"); n != 1 {
-			t.Errorf("after 20 s %d events say what is wrong, want one: %q", n, r.events())
-		}
-		r.backend.Fail("web", errors.New("denied"))
-	})
-	stop := r.endAfter(40 * time.Second)
-	err := r.router().SetRoutes(r.canary, 100, 0, false)
-	stop()
-	if !errors.Is(err, router.ErrDraining) {
-		t.Errorf("error %v, want %v", err, router.ErrDraining)
-	}
-	if throttled, denied := said("throttled"), said("denied"); throttled != 1 || denied != 1 {
-		t.Errorf("%d events say that it is throttled and %d that it is denied, want one of each: %q", throttled, denied, r.events())
-	}
+	return total
 }
 
 // TestDrainHasNoDeadline lets the publisher die in the middle of a drain.

@@ -52,14 +52,20 @@ func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done f
 		}
 		now := r.opts.Clock.Now()
 		left := from.Add(ttl + r.opts.WaitMargin).Sub(now)
-		refused := answered && w.observed.Error != ""
+		refused, fault := answered && w.observed.Error != "", ""
+		switch {
+		case refused:
+			fault = w.observed.Error
+		case err != nil:
+			fault = err.Error()
+		}
 		if errors.Is(err, errOvertaken) || why != waitDrain && (left <= 0 || refused) {
 			r.metrics.waited(why, "not yet", now.Sub(start))
 			return w, err
 		}
-		if left <= 0 || refused && w.observed.Error != said {
+		if left <= 0 || fault != "" && fault != said {
 			r.warn(canary, ReasonDraining, r.notYet(canary, ErrDraining, w, err).Error())
-			said = w.observed.Error
+			said = fault
 		}
 		if left <= 0 {
 			from, left = now, ttl+r.opts.WaitMargin

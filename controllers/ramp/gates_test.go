@@ -292,7 +292,7 @@ func TestHealthCheck(t *testing.T) {
 		"NoID":      {reason: "No health check is a mistake of configuration.", want: []string{"HealthCheckID"}},
 		"Gone":      {reason: "One that does not exist says nothing.", id: id, status: 404, body: apiError("NoSuchHealthCheck", "none"), want: []string{"GetHealthCheckStatus", id, "correct the cluster's HealthCheckID"}},
 		"Invalid":   {reason: "One that is calculated cannot be asked about.", id: id, status: 400, body: apiError("InvalidInput", "calculated"), want: []string{"GetHealthCheckStatus", id, "calculated", "of an endpoint"}},
-		"Throttled": {reason: "Route 53 has five requests a second for an account.", id: id, status: 400, body: apiError("Throttling", "Rate exceeded"), want: []string{"GetHealthCheckStatus", id, "throttled", "longer"}},
+		"Throttled": {reason: "Route 53 has ten requests a second for an account.", id: id, status: 400, body: apiError("Throttling", "Rate exceeded"), want: []string{"GetHealthCheckStatus", id, "throttled", "longer"}},
 		"Denied":    {reason: "The error names what to allow.", id: id, status: 403, body: apiError("AccessDenied", "no"), want: []string{"allow the IAM action route53:GetHealthCheckStatus on arn:aws:route53:::healthcheck/" + id}},
 		"Down":      {reason: "A service that is down says nothing.", id: id, status: 503, body: apiError("ServiceUnavailable", "later"), want: []string{id, "asked again"}},
 	}

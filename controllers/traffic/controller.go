@@ -79,16 +79,17 @@ func (c *Controller) lead(ctx context.Context) error {
 			}
 		})
 	}
+	after := c.steer(ctx) // nothing can be published before there is a weight
 	running.Go(func() { c.publishAll(ctx) })
 	running.Go(func() { c.lookAroundAlways(ctx) })
-	c.steerAlways(ctx)
+	c.steerAlways(ctx, after)
 	return nil
 }
 
-// steerAlways steers when something has changed, when a step is due, and each interval.
-func (c *Controller) steerAlways(ctx context.Context) {
-	for {
-		timer := c.opts.clock.NewTimer(c.steer(ctx))
+// steerAlways steers when something has changed, when a step is due, and each interval, the first time after a while.
+func (c *Controller) steerAlways(ctx context.Context, after time.Duration) {
+	for ; ; after = c.steer(ctx) {
+		timer := c.opts.clock.NewTimer(after)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

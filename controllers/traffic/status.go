@@ -28,7 +28,7 @@ type Status struct {
 	Weight *string `json:"weight,omitempty"`
 	// StoreError is why the store could not be read or written; empty when it could.
 	StoreError string `json:"storeError,omitempty"`
-	// Pending counts the Ingresses that are not known to be served with the weight; Hosts tells which.
+	// Pending counts the Ingresses that are not known to be served with the weight, those that have no host among them.
 	Pending int          `json:"pending"`
 	Hosts   []HostStatus `json:"hosts"`
 }

@@ -54,7 +54,7 @@ func Text(err error) string {
 	// The SDK asks the instance that it runs on after it has looked for credentials everywhere else, and its error names nothing but that.
 	// https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/configure-gosdk.html#specifying-credentials
 	if op := innermost(err); op != nil && op.ServiceID == imds.ServiceID {
-		text += ": no AWS credentials: a Pod has them from the role of its service account, a person from AWS_PROFILE or AWS_ACCESS_KEY_ID"
+		text += ": no AWS credentials elsewhere, and none of the instance: a Pod has them from the role of its service account, a person from AWS_PROFILE or AWS_ACCESS_KEY_ID"
 	}
 	return text
 }

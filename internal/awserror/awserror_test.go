@@ -78,7 +78,7 @@ func TestText(t *testing.T) {
 			&smithy.OperationError{ServiceID: "Route 53", OperationName: list, Err: fmt.Errorf("get identity: get credentials: no EC2 IMDS role found, %w",
 				&smithy.OperationError{ServiceID: imds.ServiceID, OperationName: "GetMetadata", Err: context.DeadlineExceeded})},
 			"get identity: get credentials: no EC2 IMDS role found, operation error ec2imds: GetMetadata, context deadline exceeded" +
-				": no AWS credentials: a Pod has them from the role of its service account, a person from AWS_PROFILE or AWS_ACCESS_KEY_ID",
+				": no AWS credentials elsewhere, and none of the instance: a Pod has them from the role of its service account, a person from AWS_PROFILE or AWS_ACCESS_KEY_ID",
 		},
 		"Reset": {
 			operation("Route 53", list, 0, "", errors.New(`request send failed, Get "https://route53.amazonaws.com/2013-04-01/hostedzone?marker=Z1": read tcp 192.0.2.1:43210->198.51.100.1:443: read: connection reset by peer`)),

@@ -176,8 +176,8 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 		return failed, fmt.Errorf("write: %w", err)
 	}
 	if readErr != nil {
-		if _, err := read(ctx, weights); errors.Is(err, store.ErrInvalid) {
-			return failed, fmt.Errorf("the controller of cluster %s will refuse the row as it is: %w", o.cluster, err)
+		if _, err := read(ctx, weights); err != nil {
+			return failed, fmt.Errorf("the controller of cluster %s will refuse the row as it is, or nobody knows: %w", o.cluster, err)
 		}
 	}
 	if readErr == nil && rolledBack(before, o.weight) {
