@@ -254,7 +254,7 @@ var (
 	noExternalDNS = dnsTrouble{
 		begin: func(s *site) { s.externalDNS.Kill() },
 		end:   func(s *site) { s.startExternalDNS() },
-		say:   "marker",
+		say:   "answers with an earlier change",
 	}
 )
 
