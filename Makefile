@@ -50,7 +50,7 @@ test: ## unit, golden, conformance and real-Skipper tests of every module
 	@for module in $(TESTED); do echo "== test $$module"; (cd $$module && $(GO_TEST) -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: test-race
-test-race: ## the same under the race detector, which needs a C compiler, without two examples; each sixth of the writes that are made to fail
+test-race: ## the same under the race detector, which needs a C compiler, without two examples; each twelfth of the writes that are made to fail
 	@command -v "$$(go env CC)" >/dev/null || { echo "make test-race: the race detector needs a C compiler; '$$(go env CC)' is not installed (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
 	@for module in $(RACED); do echo "== test-race $$module"; (cd $$module && CGO_ENABLED=1 $(GO_TEST) -race -short -shuffle=on -timeout 30m $$(go list ./... | grep -vE '$(UNRACED)')) || exit 1; done
 

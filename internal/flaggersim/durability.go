@@ -49,12 +49,12 @@ func (s Subject) runFaults(t *testing.T) {
 }
 
 // eachWrite runs again and again, each time with another write that meets the fault, until there is no such write any more. With -short, as under
-// the race detector, which takes five times as long, it is every sixth write.
+// the race detector, which takes five times as long, it is every twelfth write.
 func (s Subject) eachWrite(t *testing.T, fault Fault, change func(*flaggerv1.Canary), run func(*rollout)) {
 	t.Helper()
 	stride := 1
 	if testing.Short() {
-		stride = 6
+		stride = 12
 	}
 	for at, more := 1, true; more && !t.Failed(); at += stride {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
