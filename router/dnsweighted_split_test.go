@@ -240,6 +240,28 @@ func TestADrainThatCannotBePublished(t *testing.T) {
 	}
 }
 
+// A first step that cannot be published is Flagger's to tell, by the error: nothing is draining.
+func TestAFirstStepThatCannotBePublishedIsNoDrain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	asked := false // the checks before that read, too
+	r.kube.PrependReactor("update", "configmaps", func(ktesting.Action) (bool, runtime.Object, error) {
+		asked = true
+		return false, nil, nil
+	})
+	r.kube.PrependReactor("get", "ingresses", func(ktesting.Action) (bool, runtime.Object, error) {
+		return asked, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
+	})
+	if err := r.router().SetRoutes(r.canary, 90, 10, false); err == nil {
+		t.Error("a step that nobody could publish has succeeded")
+	}
+	if n := r.warned(router.ReasonDraining); n != 0 || !asked {
+		t.Errorf("%v warnings of a drain: %q; asked for %t", n, r.events(), asked)
+	}
+}
+
 // warned returns how often the router has warned for a reason.
 func (r *rig) warned(reason router.Reason) float64 {
 	r.t.Helper()

@@ -63,7 +63,7 @@ func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done f
 			r.metrics.waited(why, "not yet", now.Sub(start))
 			return w, err
 		}
-		if left <= 0 || fault != "" && fault != said {
+		if left <= 0 || why == waitDrain && fault != "" && fault != said {
 			r.warn(canary, ReasonDraining, r.notYet(canary, ErrDraining, w, err).Error())
 			said = fault
 		}
