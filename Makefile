@@ -7,7 +7,7 @@ E2E_MODULES := e2e e2e/kube
 TESTED := $(MODULES) e2e/internal
 # A chart starts no goroutine, and Helm takes minutes to compile once more.
 RACED := $(filter-out charts,$(TESTED))
-# Their goroutines are those of the real Skipper. What is ours in them runs under the race detector in the packages that they use.
+# Most goroutines of the demo and of the tests with the real Skipper are Skipper's. What is ours in them runs under the race detector elsewhere.
 UNRACED := /examples/(demo|skipper)$$
 # The linters vet every package. Vetting with the tests too would read all of Kubernetes again, and once more for the race detector.
 GO_TEST := go test -vet=off

@@ -176,8 +176,11 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 		return failed, fmt.Errorf("write: %w", err)
 	}
 	if readErr != nil {
-		if _, err := read(ctx, weights); err != nil {
-			return failed, fmt.Errorf("the controller of cluster %s will refuse the row as it is, or nobody knows: %w", o.cluster, err)
+		switch _, err := read(ctx, weights); {
+		case errors.Is(err, store.ErrInvalid):
+			return failed, fmt.Errorf("the controller of cluster %s will refuse the row as it is: %w", o.cluster, err)
+		case err != nil:
+			return failed, fmt.Errorf("the row of cluster %s was written, and could not be read again to see whether it is whole now: %w", o.cluster, err)
 		}
 	}
 	if readErr == nil && rolledBack(before, o.weight) {

@@ -95,7 +95,12 @@ func TestSetWeight(t *testing.T) {
 		"StillRefused": {
 			reason: "What else is wrong with the row is not mended, and nobody goes away in the belief that it is.",
 			script: script{readErr: store.ErrInvalid, rows: []any{fmt.Errorf("%w: CurrentWeight is half", store.ErrInvalid)}}, golden: "mended.txt",
-			code: failed, want: "will refuse the row as it is, or nobody knows: invalid row: CurrentWeight is half",
+			code: failed, want: "will refuse the row as it is: invalid row: CurrentWeight is half",
+		},
+		"NotSeen": {
+			reason: "Nor that all is well where nobody could look.",
+			script: script{readErr: store.ErrInvalid, rows: []any{errors.New("throttled")}}, golden: "mended.txt",
+			code:   failed, want: "could not be read again to see whether it is whole now: throttled",
 		},
 		"NoRow": {reason: "The controller makes rows.", script: script{readErr: store.ErrNotFound}, code: failed, want: "cluster east has no row"},
 		"Unread": {
