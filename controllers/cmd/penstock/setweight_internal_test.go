@@ -100,7 +100,7 @@ func TestSetWeight(t *testing.T) {
 		"NotSeen": {
 			reason: "Nor that all is well where nobody could look.",
 			script: script{readErr: store.ErrInvalid, rows: []any{errors.New("throttled")}}, golden: "mended.txt",
-			code:   failed, want: "could not be read again to see whether it is whole now: throttled",
+			code: failed, want: "could not be read again to see whether it is whole now: throttled",
 		},
 		"NoRow": {reason: "The controller makes rows.", script: script{readErr: store.ErrNotFound}, code: failed, want: "cluster east has no row"},
 		"Unread": {
