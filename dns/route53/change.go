@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -118,10 +119,15 @@ func (b *Backend) changeState(ctx context.Context, id string) (state changeState
 // which the zone is not known, by themselves.
 type awaited map[string]string
 
+// unknown is in the place of the id of a change that may have been made, whose answer was lost.
+const unknown = ""
+
 func (a awaited) ids() []string {
 	var ids []string
 	for _, id := range a {
-		ids = append(ids, id)
+		if id != unknown {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
@@ -141,7 +147,7 @@ func fromStatus(change string) awaited {
 	return a
 }
 
-// progress is how far all awaited changes are together: the one that is furthest behind.
+// progress is how far all awaited changes are together: the one that is furthest behind. One that is unknown proves no more than one that is forgotten.
 type progress struct {
 	state changeState
 	since time.Time // when the last one was in sync
@@ -162,6 +168,9 @@ func (b *Backend) progress(ctx context.Context, a awaited) (progress, error) {
 		case since.After(p.since):
 			p.since = since
 		}
+	}
+	if slices.Contains(slices.Collect(maps.Values(a)), unknown) {
+		p.state = forgotten
 	}
 	return p, nil
 }

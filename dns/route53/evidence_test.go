@@ -1,6 +1,7 @@
 package route53_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,6 +38,71 @@ func TestWhatOthersHaveWrittenIsInSyncFromNowOn(t *testing.T) {
 	written := r.clock.Now()
 	if s := r.must(publication(shop, a("www.example.com", 10, "192.0.2.2")))[0]; s.InSyncSince.Before(written) {
 		t.Errorf("in sync since %v, which was written at %v", s.InSyncSince, written)
+	}
+}
+
+// The change before proves nothing about records whose change has no answer, or which somebody else has made: they are submitted once more, and what makes them
+// be in sync is younger than they are.
+func TestTheChangeBeforeProvesNothing(t *testing.T) {
+	t.Parallel()
+	const times = -1
+	drop := route53emulator.Fault{Kind: route53emulator.DroppedAfter, Operation: route53emulator.ChangeResourceRecordSets}
+	for name, tc := range map[string]struct {
+		faults []route53emulator.Fault
+		others bool
+	}{
+		"LostInEveryRound": {faults: []route53emulator.Fault{{Kind: drop.Kind, Operation: drop.Operation, Times: times}}},
+		"NotReadAgain":     {faults: []route53emulator.Fault{drop, {Kind: route53emulator.Unavailable, Operation: route53emulator.ListResourceRecordSets, Skip: 1, Times: times}}},
+		"MadeByOthers":     {others: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, route53.Options{}, route53emulator.Options{})
+			r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1")))
+			r.clock.Advance(10 * time.Minute)
+			now := publication(shop, a("www.example.com", 0, "192.0.2.1"))
+			now.Prove = true
+			begun := r.clock.Now()
+			if tc.others {
+				r.change(types.ChangeActionUpsert, weighted(simple("www.example.com", types.RRTypeA, "192.0.2.1"), cluster, 0))
+			} else {
+				r.aws.Inject(tc.faults...)
+				if s := r.publish(now); s.Err == nil {
+					t.Fatalf("the fault was not met: %+v", s)
+				}
+				r.aws.ClearFaults()
+			}
+			if got := r.zoneLines(); !slices.Contains(got, "www.example.com A east=0 ttl=300 192.0.2.1") {
+				t.Fatalf("the change was not made: %q", got)
+			}
+			calls := r.aws.Calls(route53emulator.ChangeResourceRecordSets)
+			if s := r.settled(now); s.InSyncSince.Sub(begun) < syncDelay {
+				t.Errorf("in sync since %s after it was written, want %s at least", s.InSyncSince.Sub(begun), syncDelay)
+			}
+			if got := r.aws.Calls(route53emulator.ChangeResourceRecordSets) - calls; got != 1 {
+				t.Errorf("%d changes to prove it, want 1", got)
+			}
+		})
+	}
+}
+
+// Of two zones the answer to the change of one is lost. The other one's change is still waited for.
+func TestALostAnswerOfOneZone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	r.addZone("example.org")
+	r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.1")))
+	r.clock.Advance(10 * time.Minute)
+	now := publication(shop, a("www.example.com", 0, "192.0.2.1"), a("www.example.org", 0, "192.0.2.1"))
+	now.Prove = true
+	begun := r.clock.Now()
+	r.aws.Inject(route53emulator.Fault{Kind: route53emulator.DroppedAfter, Operation: route53emulator.ChangeResourceRecordSets, Skip: 1, Times: -1})
+	if s := r.publish(now); s.Err == nil {
+		t.Fatalf("the fault was not met: %+v", s)
+	}
+	r.aws.ClearFaults()
+	if s := r.settled(now); s.InSyncSince.Sub(begun) < syncDelay {
+		t.Errorf("in sync since %s after it was written, want %s at least", s.InSyncSince.Sub(begun), syncDelay)
 	}
 }
 

@@ -41,9 +41,10 @@ type Backend struct {
 
 // memory is what a Backend has last done for an owner. It spares calls; nothing depends on it.
 type memory struct {
-	records []dns.Record // those that stand; nil after an error
-	awaited awaited
-	since   time.Time // when the records were first found as they should be
+	records []dns.Record // those that stood last
+	awaited awaited      // what made them so
+	failed  bool         // to write others since
+	since   time.Time    // when the records were first found as they should be
 	pending bool
 }
 
@@ -84,6 +85,8 @@ type job struct {
 	from    origins
 	parts   map[*hostedZone]*zonePart
 	awaited awaited
+	// ofOthers is true if awaited is about other records than these.
+	ofOthers bool
 	// told is how far awaited is, once asked.
 	asked   bool
 	told    progress
@@ -226,7 +229,9 @@ func (b *Backend) waits(ctx context.Context, j *job) bool {
 	j.awaited = fromStatus(prior.Change)
 	written := false
 	if m != nil {
-		written = slices.EqualFunc(m.records, j.pub.Records, dns.Record.Equal) && len(m.awaited) > 0 && m.records != nil
+		same := slices.EqualFunc(m.records, j.pub.Records, dns.Record.Equal)
+		written = same && len(m.awaited) > 0 && !m.failed
+		j.ofOthers = !same && prior.Change == ""
 		if prior.Change == "" || m.awaited.String() == prior.Change || m.pending {
 			j.awaited = awaited{}
 			maps.Copy(j.awaited, m.awaited)
@@ -262,7 +267,7 @@ func (b *Backend) status(ctx context.Context, j *job) dns.Status {
 	switch {
 	case j.err != nil:
 		s.Err = j.err
-		m.records, m.since = nil, time.Time{}
+		m.failed, m.since = true, time.Time{}
 		if j.awaited != nil {
 			m.awaited = j.awaited
 		}
@@ -280,7 +285,7 @@ func (b *Backend) status(ctx context.Context, j *job) dns.Status {
 	if !slices.EqualFunc(m.records, j.pub.Records, dns.Record.Equal) {
 		m.since = time.Time{}
 	}
-	m.records, m.awaited, m.pending = append([]dns.Record{}, j.pub.Records...), j.awaited, !s.InSync
+	m.records, m.awaited, m.failed, m.pending = append([]dns.Record{}, j.pub.Records...), j.awaited, false, !s.InSync
 	if s.InSync {
 		s.InSyncSince = b.inSyncSince(j, m)
 		m.since = s.InSyncSince

@@ -222,6 +222,9 @@ func (b *Backend) decide(ctx context.Context, j *job) {
 	if differs {
 		return
 	}
+	if j.ofOthers { // somebody else has made these, or this process did and does not know by which change
+		j.asked, j.awaited = false, awaited{}
+	}
 	if !j.asked {
 		b.ask(ctx, j)
 	}
@@ -280,6 +283,7 @@ func (b *Backend) submit(ctx context.Context, zone *hostedZone, jobs []*job, rou
 	var batch []types.Change
 	for _, j := range jobs {
 		batch = append(batch, j.parts[zone].changes...)
+		j.awaits(zone, unknown) // until there is an answer
 	}
 	zone.extents = nil // what was read stands no longer
 	out, err := call(ctx, b, opChangeResourceRecordSets, zone, func(ctx context.Context) (*sdk.ChangeResourceRecordSetsOutput, error) {
@@ -359,15 +363,20 @@ func (b *Backend) again(ctx context.Context, zone *hostedZone, jobs []*job, roun
 	return b.submit(ctx, zone, rest, round+1)
 }
 
+// awaits notes which change of a zone is to be waited for.
+func (j *job) awaits(zone *hostedZone, id string) {
+	if len(j.parts) == 1 {
+		j.awaited = awaited{}
+	}
+	j.awaited[zone.id] = id
+}
+
 // applied notes that the changes of a job were accepted.
 func (b *Backend) applied(zone *hostedZone, j *job, id string) {
 	part := j.parts[zone]
 	b.log.Infow("records submitted", "ingress", j.owner.ingress.String(), "cluster", j.owner.cluster, "hosted_zone", zone.id,
 		"name", zone.name, "changes", len(part.changes), "change", id)
-	if len(j.parts) == 1 {
-		j.awaited = awaited{}
-	}
-	j.awaited[zone.id] = id
+	j.awaits(zone, id)
 	j.written = true
 	b.mu.Lock()
 	defer b.mu.Unlock()
