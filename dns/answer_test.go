@@ -35,6 +35,32 @@ func TestARefusedHostIsNotDone(t *testing.T) {
 	shares(t, r, map[string]float64{primaryLB: 1})
 }
 
+// The Ingress loses its host while the first share is on its way, and then the share is taken back. Where the withdrawal fails, clients are still led to the
+// canary.
+func TestAttachedWithoutAHost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB), preparedIngress(canaryLB))
+	r.wish(split(1, 10))
+	r.until(func(o state.Observed) bool { return o.Attached })
+	without := ingress("app", primaryLB)
+	without.Spec.Rules = nil
+	r.apply(without)
+	r.wish(split(2, 0))
+	r.backend.Fail("app", errors.New("throttled"))
+	for range 3 {
+		r.sync()
+		if o := r.observed(); !o.Attached || o.Effective || !strings.Contains(o.Error, "throttled") {
+			t.Errorf("observed %+v, want attached, and the error", o)
+		}
+		r.clock.Sleep(time.Minute)
+	}
+	r.backend.Fail("app", nil)
+	r.until(effective(2))
+	if got := r.backend.MayAnswer(host); len(got) > 0 || r.observed().Attached {
+		t.Errorf("effective, attached %t, and a resolver may answer %v", r.observed().Attached, got)
+	}
+}
+
 // Attached stays true from the first step on until nobody can be led to the inner set any more.
 func TestAttachedUntilNobodyIsLedThere(t *testing.T) {
 	t.Parallel()

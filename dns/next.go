@@ -440,6 +440,8 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 	sticky := w.observed.Generation == w.desired.Generation && w.observed.Effective
 	o.Effective = done && (sticky || !st.Unwritten && m.effective(now))
 	if !o.Effective {
+		// A host that the Ingress has lost is withdrawn first, and resolvers hold what it answered.
+		o.Attached = o.Attached || w.observed.Attached && w.desired.Mode == state.Split
 		o.Pending = w.pending(done, m, st)
 	}
 	return o
