@@ -114,6 +114,8 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 	switch row, err = c.stored(ctx, row, begun); {
 	case errors.Is(err, store.ErrConflict):
 		return 0, err
+	case err != nil && c.raises(ctx, begun): // nothing would tell of it, if the wish were taken back
+		return 0, err
 	case err != nil: // a cluster is drained all the same, and acknowledged when its row can be written
 		return 0, errors.Join(err, c.apply(ctx, begun))
 	}
@@ -134,6 +136,16 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 		return 0, err
 	}
 	return after, c.apply(ctx, next)
+}
+
+// raises tells whether a row is to be published with more than is published, or, before anything is, than was acknowledged.
+func (c *Controller) raises(ctx context.Context, row store.Row) bool {
+	target := ramp.Target(row, c.opts.Ramp)
+	if published, unknown := c.weight.ClusterWeight(ctx); unknown == nil {
+		percent, err := weights.WholePercent(target)
+		return err == nil && percent.Compare(published) > 0 // apply says what is wrong with it
+	}
+	return row.CurrentWeight != store.Unknown && target > row.CurrentWeight
 }
 
 // stored stores what follows from a row, if that is something else, and returns it.

@@ -169,6 +169,40 @@ func TestTheStoreFails(t *testing.T) {
 	})
 }
 
+// A weight that cannot be written into the row is published if it is lower, as that of a drain. One that is higher waits: if it were published, and the wish taken
+// back, the row would say that no traffic is led here, while DNS leads traffic here.
+func TestARaiseThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		restart bool
+		reason  string
+	}{
+		"Running":  {false, "It has published the weight before."},
+		"Starting": {true, "It has published nothing, and the row says what was served."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, app("one", "one.example.com")...)
+			r.desire(0)
+			r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
+			r.row.writeErr = errors.New("throttled")
+			r.desire(50)
+			if tc.restart {
+				r.restart()
+			}
+			r.run(time.Hour)
+			if got := r.published("one")["one.example.com"]; got != 0 || r.row.now().Moves() || r.notes.with("StoreFailed", "stays as it is") != 1 {
+				t.Errorf("%s\nweight %d, row %+v, events %q", tc.reason, got, r.row.now(), r.notes.lines)
+			}
+			r.row.writeErr = nil
+			r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == 50 })
+			if got := r.published("one")["one.example.com"]; got != 50 {
+				t.Errorf("weight %d, want 50", got)
+			}
+		})
+	}
+}
+
 // A row that somebody removes while it is used, as GitOps that prunes or a table that is made anew, is made again as it was: nobody has said that the
 // traffic is to move. So neither this leader nor the next one moves it, and a gradual move goes on where it was.
 func TestARowThatIsRemoved(t *testing.T) {
