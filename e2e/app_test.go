@@ -91,7 +91,7 @@ type site struct {
 	// externalDNS is nil where the routers publish by themselves.
 	externalDNS *process.Process
 	skippers    [2]atomic.Pointer[exampleworld.Skipper]
-	env         []string
+	env         []string // of Flagger, beside what the setup says
 	log         *os.File
 
 	addresses [2]netip.Addr // of the load balancers: of the apex Ingress, and of the prepared one
@@ -318,16 +318,16 @@ func (s *site) startFlagger() {
 }
 
 // startExternalDNS starts external-dns for the application's namespace.
-func (s *site) startExternalDNS() {
+func (s *site) startExternalDNS(more ...string) {
 	t := s.app.t
 	t.Helper()
-	p, err := process.Start(process.Options{Env: s.awsEnv(), Log: s.openLog("external-dns")}, program("external-dns"),
-		"--kubeconfig="+s.kubeconfig(), "--namespace="+s.app.namespace, "--source=crd", "--provider=aws", "--policy=sync", "--registry=txt", "--txt-owner-id="+s.Name,
-		"--domain-filter="+s.app.zone, "--interval=2s", "--min-event-sync-interval=1s", "--aws-batch-change-interval=100ms", "--metrics-address=127.0.0.1:"+freePort(t),
-		"--managed-record-types=A", "--managed-record-types=AAAA", "--managed-record-types=CNAME")
-	if err != nil {
-		t.Fatal(err)
-	}
+	args := append([]string{
+		"--kubeconfig=" + s.kubeconfig(), "--namespace=" + s.app.namespace, "--source=crd", "--provider=aws", "--policy=sync", "--registry=txt", "--txt-owner-id=" + s.Name,
+		"--domain-filter=" + s.app.zone, "--interval=2s", "--min-event-sync-interval=1s", "--aws-batch-change-interval=100ms", "--metrics-address=127.0.0.1:" + freePort(t),
+		"--managed-record-types=A", "--managed-record-types=AAAA", "--managed-record-types=CNAME",
+	}, more...)
+	p, err := process.Start(process.Options{Env: s.awsEnv(), Log: s.openLog("external-dns")}, program("external-dns"), args...)
+	must(t, err)
 	t.Cleanup(p.Kill)
 	s.externalDNS = p
 }

@@ -8,10 +8,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	route53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	flaggerv1 "github.com/fluxcd/flagger/pkg/apis/flagger/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +43,8 @@ type trouble struct {
 func done() bool { return true }
 
 func inDNS(s setup) bool { return s.provider == "dns-weighted" }
+
+func split(s setup) bool { return s.split }
 
 // changing returns a condition: from now on somebody has asked Route 53 for changes.
 func (s *site) changing() func() bool {
@@ -136,6 +140,19 @@ var troubles = []trouble{
 		s.app.route53.Inject(route53emulator.Fault{Kind: route53emulator.Unavailable, Operation: route53emulator.ChangeResourceRecordSets, Times: 5})
 		return s.changing()
 	}},
+	{"a record of somebody else is in the way", "the inner name", split, func(s *site, _ *rand.Rand) func() bool {
+		if err := s.inTheWay(route53types.ChangeActionCreate); err != nil {
+			s.app.t.Logf("it is not: %v", err) // there is an inner set, or one that is in the way already
+			return nil
+		}
+		return s.changing()
+	}},
+	{"no record of somebody else is in the way", "the inner name", split, func(s *site, _ *rand.Rand) func() bool {
+		if err := s.inTheWay(route53types.ChangeActionDelete); err != nil {
+			s.app.t.Logf("there was none, or it stays: %v", err)
+		}
+		return nil
+	}},
 	{"changes stay PENDING", "the changes", inDNS, func(s *site, _ *rand.Rand) func() bool {
 		s.app.route53.HoldChanges(true)
 		return s.changing()
@@ -224,6 +241,11 @@ func (s *site) makeTrouble(random *rand.Rand) (made, met int) {
 	s.gateway.Decide(nil)
 	s.app.route53.ClearFaults()
 	s.app.route53.HoldChanges(false)
+	if s.app.setup.split {
+		if err := s.inTheWay(route53types.ChangeActionDelete); err != nil && !strings.Contains(err.Error(), "not found") {
+			t.Fatal(err)
+		}
+	}
 	return made, met
 }
 
