@@ -3,6 +3,7 @@ package router_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -237,6 +238,26 @@ func TestADrainThatCannotBePublished(t *testing.T) {
 				t.Errorf("%d events say that it is denied, in %v warnings, want one of two: %q", n, r.warned(router.ReasonDraining), r.events())
 			}
 		})
+	}
+}
+
+// A fault may have other words each time, such as the port of a connection that is reset.
+func TestADrainSaysFewOfManyFaults(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, split)
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(90, 10)
+	faults := 0
+	r.kube.PrependReactor("get", "ingresses", func(ktesting.Action) (bool, runtime.Object, error) {
+		faults++
+		return true, nil, apierrors.NewInternalError(fmt.Errorf("read tcp 192.0.2.1:%d: connection reset by peer", faults))
+	})
+	stop := r.endAfter(time.Minute)
+	err := r.router().SetRoutes(r.canary, 100, 0, false)
+	stop()
+	if n := r.warned(router.ReasonDraining); !errors.Is(err, router.ErrDraining) || faults < 20 || n < 2 || n > 5 {
+		t.Errorf("error %v, %v warnings of %d faults in a minute, want 2 to 5", err, n, faults)
 	}
 }
 

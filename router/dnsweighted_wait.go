@@ -17,6 +17,9 @@ const (
 	waitExposure  = "exposure"
 )
 
+// faultInterval is the least time between two warnings of a drain that is kept by one fault and then by another, since some faults have other words each time.
+const faultInterval = 15 * time.Second
+
 // errOvertaken says that a wish is not the one that is waited for any more.
 var errOvertaken = errors.New("deleted or changed by somebody else meanwhile")
 
@@ -34,12 +37,12 @@ func (r *DNSWeighted) look(canary *flaggerv1.Canary, w wish) (wish, error) {
 	return now, publishErr
 }
 
-// await looks again and again until done, but not longer than the largest TTL served and the margin, and not when the publisher refuses a
-// raise, which only people can change. The error is that of the last look; it is nil when done. A drain has no end before it is effective: with
+// await looks again and again until done, but not longer than the largest TTL served and the margin, and not when the publisher has failed to do a
+// raise: people are to see that at once, by the error. The error is that of the last look; it is nil when done. A drain has no end before it is effective: with
 // each error that Flagger gets during a rollback it would send an alert, so what fails, and what takes long, is said in warnings.
 func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done func(wish) bool) (wish, error) {
 	start := r.opts.Clock.Now()
-	from, ttl, said := start, time.Duration(0), ""
+	from, ttl, said, saidAt := start, time.Duration(0), "", time.Time{}
 	for {
 		var err error
 		if w, err = r.look(canary, w); done(w) {
@@ -63,9 +66,9 @@ func (r *DNSWeighted) await(canary *flaggerv1.Canary, w wish, why string, done f
 			r.metrics.waited(why, "not yet", now.Sub(start))
 			return w, err
 		}
-		if left <= 0 || why == waitDrain && fault != "" && fault != said {
+		if left <= 0 || why == waitDrain && fault != "" && fault != said && now.Sub(saidAt) >= faultInterval {
 			r.warn(canary, ReasonDraining, r.notYet(canary, ErrDraining, w, err).Error())
-			said = fault
+			said, saidAt = fault, now
 		}
 		if left <= 0 {
 			from, left = now, ttl+r.opts.WaitMargin
