@@ -163,6 +163,13 @@ type held struct {
 	proven    bool // that they are gone is known
 }
 
+// lacks tells whether one of the markers has a name that is not held.
+func (h held) lacks(markers []marker) bool {
+	return slices.ContainsFunc(markers, func(m marker) bool {
+		return !slices.ContainsFunc(h.endpoints, func(e endpoint) bool { return e.DNSName == m.name })
+	})
+}
+
 // newPlan returns what a DNSEndpoint that holds something should hold, so that records are published. A marker stays as it is while the
 // records that it vouches for do; one that begins anew is like none before, for which seed is made.
 func newPlan(cluster string, records []dns.Record, current held, seed string) (plan, error) {

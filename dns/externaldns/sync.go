@@ -126,7 +126,7 @@ func (b *Backend) recall(key owner, pub dns.Publication, p plan, written bool) p
 	case before != nil && before.change == p.change && before.granted && pub.Prove:
 	case before != nil && before.change == p.change:
 		state = *before
-	case written && p.fresh && b.asker.recursive:
+	case b.asker.recursive && (written && p.fresh || !written && before != nil && before.held.lacks(p.markers)): // the answer to that write was lost
 		state.notBefore = now.Add(unknownNames)
 	}
 	state.held = held{endpoints: p.endpoints, gone: p.gone}

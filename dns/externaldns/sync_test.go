@@ -9,6 +9,8 @@ import (
 
 	mdns "github.com/miekg/dns"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/dns/externaldns"
@@ -62,6 +64,38 @@ func TestInSyncIsWhatEveryServerAnswersForTheWholeWindow(t *testing.T) {
 	if status := r.publish(pub); !status.InSync || !status.InSyncSince.Equal(since) || status.Assumed {
 		t.Errorf("an hour later: %+v, want in sync since %s", status, since)
 	}
+}
+
+// A write that adds a name takes effect, and its answer is lost: the name is no older for that.
+func TestANewNameWhoseWriteHadNoAnswer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.opts.Resolvers = []string{r.server.address}
+	r.restart()
+	r.publish(publication(hostRecord(50)))
+	r.clock.Advance(10 * time.Minute)
+	lost := false
+	r.kube.PrependReactor("update", "dnsendpoints", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if lost {
+			return false, nil, nil
+		}
+		lost = true
+		if err := r.kube.Tracker().Update(externaldns.Resource, action.(clienttesting.UpdateAction).GetObject(), shop.Namespace); err != nil {
+			t.Error(err)
+		}
+		return true, nil, context.DeadlineExceeded
+	})
+	pub := publication(attached(95, 5)...)
+	if status := r.publish(pub); status.Err == nil || !lost {
+		t.Fatalf("status %+v of a write without an answer", status)
+	}
+	r.waits(pub, "resolvers are asked for new names from")
+	if n := r.server.questions("east._penstock."+inner, "CNAME") + r.server.questions(inner, "NS"); n != 0 {
+		t.Errorf("a resolver was asked %d times for what does not exist, and remembers that", n)
+	}
+	r.clock.Advance(90 * time.Second)
+	r.externalDNS(false)
+	r.settle(pub)
 }
 
 func TestAuthoritativeServersAreFoundAndAsked(t *testing.T) {
