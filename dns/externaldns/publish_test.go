@@ -226,7 +226,7 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 		t.Errorf("published: %v, error %v", records, err)
 	}
 	status := r.publish(publication(hostRecord(50)))
-	for _, part := range []string{"shop/web", "was not made by penstock", "app.kubernetes.io/managed-by", "delete it"} {
+	for _, part := range []string{"shop/web", "was not made by penstock", "app.kubernetes.io/managed-by", "delete the object, and its records with it"} {
 		if status.Err == nil || !strings.Contains(status.Err.Error(), part) {
 			t.Errorf("error %v does not say %q", status.Err, part)
 		}

@@ -30,7 +30,8 @@ func (b *Backend) get(ctx context.Context, key owner, fresh bool) (object *unstr
 		return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s: its endpoints have the set identifier %q, and this cluster is %q: correct the cluster's name if that is %q, "+
 			"or leave the object to whom it belongs. Deleting it deletes its records", key.ingress, set, key.cluster, set)), nil
 	}
-	return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; delete it, or rename the ingress, which needs that name",
+	return nil, dns.Refuse(fmt.Errorf("dnsendpoint %s exists and was not made by penstock: it lacks the label %s=%s; rename the ingress, which needs that name, or delete the object, and its records with it; "+
+		"one that an earlier traffic controller made is taken over by penstock controller, so leave it to that",
 		key.ingress, ManagedByLabel, managedBy)), nil
 }
 
