@@ -110,6 +110,9 @@ func (r *repeated) Set(value string) error {
 	return nil
 }
 
+// namespaceUsage is what the flag says where people have a context and the controller has a Pod.
+const namespaceUsage = "`namespace` of the ConfigMap with the weight; empty is that of the kubeconfig's context, else the Pod's"
+
 // kubeconfig returns the configuration of a context, empty for the current one, and its namespace. In a Pod without a kubeconfig it is the Pod's.
 func kubeconfig(path, context string) (*rest.Config, string, error) {
 	config := clientConfig(path, context)

@@ -40,6 +40,7 @@ func runPlan(ctx context.Context, args []string, out, _ io.Writer) (int, error) 
 	var opts traffic.Options
 	flags := flag.NewFlagSet("penstock plan", flag.ContinueOnError)
 	opts.AddFlags(flags)
+	flags.Lookup("namespace").Usage = namespaceUsage
 	path := flags.String("kubeconfig", "", "`path` of the kubeconfig; empty is that of KUBECONFIG, of the home directory, or the Pod's own access")
 	kubeContext := flags.String("context", "", "`name` of the kubeconfig context; empty is the current one")
 	output := flags.String("o", "", "`format`: json, or empty for text")

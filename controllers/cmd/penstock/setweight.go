@@ -18,7 +18,7 @@ import (
 	"github.com/penstock-dev/penstock/controllers/traffic"
 )
 
-const setWeightHelp = `Usage: penstock set-weight CLUSTER N [flags]
+const setWeightHelp = `Usage: penstock set-weight CLUSTER N --backend-type configmap|dynamoDB [flags]
 
 Writes N, a whole number from 0 to 100, as the DesiredWeight of a cluster into the store, and says what was desired
 before. The cluster's controller carries it to DNS. A gradual move to N that gates have taken back is begun anew. With
@@ -58,17 +58,22 @@ func runSetWeight(ctx context.Context, args []string, out, _ io.Writer) (int, er
 	opts.AddFlags(all)
 	flags := flag.NewFlagSet("penstock set-weight", flag.ContinueOnError)
 	all.VisitAll(func(f *flag.Flag) { // those of the store are the controller's, with its defaults
-		if slices.Contains([]string{"backend-type", "table-name", "aws-region", "namespace", "configmap"}, f.Name) {
+		if slices.Contains([]string{"table-name", "aws-region", "configmap"}, f.Name) {
 			flags.Var(f.Value, f.Name, f.Usage)
 		}
 	})
+	flags.StringVar(&opts.Store, "backend-type", "", "`store` of the weight, as the controller has it: configmap or dynamoDB; needed")
+	flags.StringVar(&opts.Namespace, "namespace", "", namespaceUsage)
 	path := flags.String("kubeconfig", "", "configmap: `path` of the kubeconfig; empty is that of KUBECONFIG, of the home directory, or the Pod's own access")
 	kubeContext := flags.String("context", "", "configmap: `name` of the kubeconfig context; empty is the current one")
 	o, err := parseSetWeight(flags, args, out)
 	if err != nil {
 		return usageFailed, err
 	}
-	if opts.Store == traffic.StoreFake {
+	switch opts.Store {
+	case "":
+		return usageFailed, errors.New("flag backend-type is missing: write configmap or dynamoDB, as the controller has it")
+	case traffic.StoreFake:
 		return usageFailed, fmt.Errorf("flag backend-type %q: such a weight is the flag initial-weight of the controller, which nobody else can change: "+
 			"write configmap or dynamoDB, as the controller has it", opts.Store)
 	}

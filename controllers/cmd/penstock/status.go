@@ -256,7 +256,7 @@ func (o statusOptions) askCluster(ctx context.Context, name string) (*traffic.St
 			return status, nil
 		}
 		if leased && podGone(err) {
-			err = fmt.Errorf("the lease names pod %s/%s, which is gone: wait until another one leads, or, where the controller runs outside of the cluster, ask it with the flag url",
+			err = fmt.Errorf("the lease names pod %s/%s, which is gone: wait until another one leads; or name the namespace of the controller, where that is not the lease's; or, where it runs outside of the cluster, ask it with the flag url",
 				namespace, pod)
 		}
 		errs = append(errs, err)
