@@ -128,7 +128,7 @@ func TestVariablesAreKnown(t *testing.T) {
 	for _, v := range router.Variables() {
 		known[v.Name] = true
 	}
-	for _, file := range []string{"configuration.yaml", "configuration-route53.yaml"} {
+	for _, file := range []string{"configuration.yaml", "configuration-route53.yaml", "configuration-controller.yaml"} {
 		for _, o := range read(t, file) {
 			cm, ok := o.(*corev1.ConfigMap)
 			if !ok {
