@@ -119,8 +119,10 @@ func (b *Backend) changeState(ctx context.Context, id string) (state changeState
 // which the zone is not known, by themselves.
 type awaited map[string]string
 
-// unknown is in the place of the id of a change that may have been made, whose answer was lost.
+// unknown is in the place of the id of a change that was asked for and, as far as is known, not made.
 const unknown = ""
+
+func (a awaited) has(id string) bool { return slices.Contains(slices.Collect(maps.Values(a)), id) }
 
 func (a awaited) ids() []string {
 	var ids []string
@@ -169,7 +171,7 @@ func (b *Backend) progress(ctx context.Context, a awaited) (progress, error) {
 			p.since = since
 		}
 	}
-	if slices.Contains(slices.Collect(maps.Values(a)), unknown) {
+	if a.has(unknown) {
 		p.state = forgotten
 	}
 	return p, nil

@@ -2,6 +2,7 @@ package route53_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,23 +87,93 @@ func TestTheChangeBeforeProvesNothing(t *testing.T) {
 	}
 }
 
-// Of two zones the answer to the change of one is lost. The other one's change is still waited for.
+// Of two zones the answer to the change of one is lost. Then both are submitted again, whoever waits, and the publication is in sync when both are.
 func TestALostAnswerOfOneZone(t *testing.T) {
+	t.Parallel()
+	for name, prove := range map[string]bool{"Waited": true, "NotWaited": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, route53.Options{}, route53emulator.Options{})
+			r.addZone("example.org")
+			r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.1")))
+			r.clock.Advance(10 * time.Minute)
+			now := publication(shop, a("www.example.com", 0, "192.0.2.1"), a("www.example.org", 0, "192.0.2.1"))
+			now.Prove = prove
+			r.aws.Inject(route53emulator.Fault{Kind: route53emulator.DroppedAfter, Operation: route53emulator.ChangeResourceRecordSets, Skip: 1, Times: -1})
+			if s := r.publish(now); s.Err == nil {
+				t.Fatalf("the fault was not met: %+v", s)
+			}
+			r.aws.ClearFaults()
+			r.clock.Advance(10 * time.Minute)
+			begun, calls := r.clock.Now(), r.aws.Calls(route53emulator.ChangeResourceRecordSets)
+			if s := r.settled(now); s.InSyncSince.Sub(begun) < syncDelay || strings.Count(s.Change, ",") != 1 {
+				t.Errorf("in sync by %q since %s after it was written again, want two changes, and %s at least", s.Change, s.InSyncSince.Sub(begun), syncDelay)
+			}
+			if got := r.aws.Calls(route53emulator.ChangeResourceRecordSets) - calls; got != 2 {
+				t.Errorf("%d changes, want one in each zone", got)
+			}
+		})
+	}
+}
+
+// A change that nobody has made is waited for by nobody: a zone whose change was denied, or whose answer was lost, is left out again. The publication goes on
+// in the others, and is in sync with no more changes than that takes.
+func TestAZoneThatIsLeftOutAgain(t *testing.T) {
+	t.Parallel()
+	for name, kind := range map[string]route53emulator.FaultKind{"Denied": route53emulator.Denied, "NotMade": route53emulator.DroppedBefore, "Made": route53emulator.DroppedAfter} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, route53.Options{}, route53emulator.Options{})
+			zones := []string{r.zone, r.addZone("example.org"), r.addZone("example.net")}
+			in := func(weight int, hosts ...string) dns.Publication {
+				var records []dns.Record
+				for _, host := range hosts {
+					records = append(records, a(host, weight, "192.0.2.1"))
+				}
+				p := publication(shop, records...)
+				p.Prove = true
+				return p
+			}
+			before := in(10, "www.example.com", "www.example.org")
+			settled := r.settled(before)
+			r.aws.Inject(route53emulator.Fault{Kind: kind, Operation: route53emulator.ChangeResourceRecordSets, Times: -1})
+			if s := r.publish(in(10, "www.example.com", "www.example.org", "www.example.net")); s.Err == nil {
+				t.Fatalf("the fault was not met: %+v", s)
+			}
+			r.aws.ClearFaults()
+			r.clock.Advance(10 * time.Minute)
+			r.settled(remembering(before, settled))
+			calls := r.aws.Calls(route53emulator.ChangeResourceRecordSets)
+			begun := r.clock.Now()
+			if s := r.settled(in(20, "www.example.com", "www.example.org")); s.InSyncSince.Sub(begun) < syncDelay {
+				t.Errorf("in sync since %s after it was written, want %s at least", s.InSyncSince.Sub(begun), syncDelay)
+			}
+			if got := r.aws.Calls(route53emulator.ChangeResourceRecordSets) - calls; got != 2 {
+				t.Errorf("%d changes of two zones, want 2", got)
+			}
+			if left := r.linesOf(zones[2]); len(left) > 0 {
+				t.Errorf("left in the third zone: %q", left)
+			}
+		})
+	}
+}
+
+// Route 53 has forgotten the changes that a caller remembers of two zones. Both are submitted once more, and that is all.
+func TestForgottenChangesOfTwoZones(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, route53.Options{}, route53emulator.Options{})
 	r.addZone("example.org")
-	r.settled(publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.1")))
-	r.clock.Advance(10 * time.Minute)
-	now := publication(shop, a("www.example.com", 0, "192.0.2.1"), a("www.example.org", 0, "192.0.2.1"))
-	now.Prove = true
-	begun := r.clock.Now()
-	r.aws.Inject(route53emulator.Fault{Kind: route53emulator.DroppedAfter, Operation: route53emulator.ChangeResourceRecordSets, Skip: 1, Times: -1})
-	if s := r.publish(now); s.Err == nil {
-		t.Fatalf("the fault was not met: %+v", s)
+	p := publication(shop, a("www.example.com", 10, "192.0.2.1"), a("www.example.org", 10, "192.0.2.1"))
+	p.Prove = true
+	p.Prior = r.must(p)[0]
+	r.restart()
+	r.aws.ForgetChanges()
+	calls := r.aws.Calls(route53emulator.ChangeResourceRecordSets)
+	if s := r.settled(p); strings.Contains(s.Change, p.Prior.Change) || strings.Count(s.Change, ",") != 1 {
+		t.Errorf("in sync by %q, want two changes that are others than %q", s.Change, p.Prior.Change)
 	}
-	r.aws.ClearFaults()
-	if s := r.settled(now); s.InSyncSince.Sub(begun) < syncDelay {
-		t.Errorf("in sync since %s after it was written, want %s at least", s.InSyncSince.Sub(begun), syncDelay)
+	if got := r.aws.Calls(route53emulator.ChangeResourceRecordSets) - calls; got != 2 {
+		t.Errorf("%d changes, want one in each zone", got)
 	}
 }
 

@@ -41,9 +41,9 @@ type Backend struct {
 
 // memory is what a Backend has last done for an owner. It spares calls; nothing depends on it.
 type memory struct {
-	records []dns.Record // those that stood last
-	awaited awaited      // what made them so
-	failed  bool         // to write others since
+	records []dns.Record // those that were written or found last
+	awaited awaited      // what made them stand
+	failed  bool         // to write them, or others since
 	since   time.Time    // when the records were first found as they should be
 	pending bool
 }
@@ -268,6 +268,9 @@ func (b *Backend) status(ctx context.Context, j *job) dns.Status {
 	case j.err != nil:
 		s.Err = j.err
 		m.failed, m.since = true, time.Time{}
+		if j.awaited.has(unknown) {
+			m.records = append([]dns.Record{}, j.pub.Records...)
+		}
 		if j.awaited != nil {
 			m.awaited = j.awaited
 		}

@@ -210,6 +210,12 @@ func (b *Backend) decide(ctx context.Context, j *job) {
 	if j.err != nil {
 		return
 	}
+	for at, id := range j.awaited {
+		if part := j.partIn(at); id == unknown && (part == nil || len(part.want)+len(part.changes) == 0) { // nothing is wanted or found there, and since when nobody knows
+			delete(j.awaited, at)
+			j.assumed = true
+		}
+	}
 	differs, wants := false, false
 	for _, part := range j.parts {
 		differs, wants = differs || len(part.changes) > 0, wants || len(part.want) > 0
@@ -222,7 +228,7 @@ func (b *Backend) decide(ctx context.Context, j *job) {
 	if differs {
 		return
 	}
-	if j.ofOthers { // somebody else has made these, or this process did and does not know by which change
+	if j.ofOthers { // somebody else has made these
 		j.asked, j.awaited = false, awaited{}
 	}
 	if !j.asked {
@@ -237,9 +243,25 @@ func (b *Backend) decide(ctx context.Context, j *job) {
 		j.assumed, j.awaited, j.told = true, awaited{}, progress{state: inSync}
 		return
 	}
+	for at, id := range j.awaited {
+		part := j.partIn(at)
+		if one, err := b.progress(ctx, awaited{at: id}); part != nil && len(part.want) > 0 || err == nil && one.state == forgotten {
+			delete(j.awaited, at) // it is submitted again, or nothing is left of it that could be
+		}
+	}
 	for _, part := range j.parts {
 		part.changes = resubmission(&part.part)
 	}
+}
+
+// partIn returns what a job has to do in a zone, nil if that is nothing.
+func (j *job) partIn(zoneID string) *zonePart {
+	for zone, part := range j.parts {
+		if zone.id == zoneID {
+			return part
+		}
+	}
+	return nil
 }
 
 // writeZone submits the changes of all jobs in one zone, in as few batches as they fit in.
@@ -253,6 +275,7 @@ func (b *Backend) writeZone(ctx context.Context, zone *hostedZone, jobs []*job) 
 		}
 		writing = append(writing, j)
 		sizes = append(sizes, sizeOf(part.changes))
+		j.awaits(zone, unknown) // until it is submitted
 	}
 	var stop error
 	for _, batch := range pack(sizes) {
@@ -283,7 +306,6 @@ func (b *Backend) submit(ctx context.Context, zone *hostedZone, jobs []*job, rou
 	var batch []types.Change
 	for _, j := range jobs {
 		batch = append(batch, j.parts[zone].changes...)
-		j.awaits(zone, unknown) // until there is an answer
 	}
 	zone.extents = nil // what was read stands no longer
 	out, err := call(ctx, b, opChangeResourceRecordSets, zone, func(ctx context.Context) (*sdk.ChangeResourceRecordSetsOutput, error) {
@@ -292,6 +314,9 @@ func (b *Backend) submit(ctx context.Context, zone *hostedZone, jobs []*job, rou
 			ChangeBatch:  &types.ChangeBatch{Changes: batch, Comment: aws.String("penstock")},
 		}, noRetries)
 	})
+	if !answered(err) {
+		b.mayOwn(zone, jobs)
+	}
 	switch {
 	case err == nil:
 		id := b.submitted(out.ChangeInfo)
@@ -369,6 +394,19 @@ func (j *job) awaits(zone *hostedZone, id string) {
 		j.awaited = awaited{}
 	}
 	j.awaited[zone.id] = id
+}
+
+// mayOwn notes names that jobs have if a change was made whose answer is lost, so that what it left is found.
+func (b *Backend) mayOwn(zone *hostedZone, jobs []*job) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, j := range jobs {
+		if owned := zone.owned[j.owner.cluster]; owned != nil {
+			for name := range j.parts[zone].want {
+				owned.set(j.owner.ingress, name, true)
+			}
+		}
+	}
 }
 
 // applied notes that the changes of a job were accepted.
