@@ -242,7 +242,7 @@ func (s *site) makeTrouble(random *rand.Rand) (made, met int) {
 	s.app.route53.ClearFaults()
 	s.app.route53.HoldChanges(false)
 	if s.app.setup.split {
-		if err := s.inTheWay(route53types.ChangeActionDelete); err != nil && !strings.Contains(err.Error(), "not found") {
+		if err := s.inTheWay(route53types.ChangeActionDelete); err != nil && !strings.Contains(err.Error(), "did not find it") {
 			t.Fatal(err)
 		}
 	}
