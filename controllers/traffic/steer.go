@@ -111,11 +111,12 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 		c.events.controller("WeightAbove100", "")
 	}
 	begun := ramp.Begin(row, c.opts.Ramp, c.opts.clock.Now())
-	switch row, err = c.stored(ctx, row, begun); {
+	read := row
+	switch row, err = c.stored(ctx, read, begun); {
 	case errors.Is(err, store.ErrConflict):
 		return 0, err
-	case err != nil && c.raises(ctx, begun): // nothing would tell of it, if the wish were taken back
-		return 0, err
+	case err != nil && ramp.Target(begun, c.opts.Ramp) > c.published(read): // nothing would tell of it, if the wish were taken back
+		return 0, errors.Join(err, c.publishWeight(ctx, read, c.published(read)))
 	case err != nil: // a cluster is drained all the same, and acknowledged when its row can be written
 		return 0, errors.Join(err, c.apply(ctx, begun))
 	}
@@ -138,14 +139,18 @@ func (c *Controller) steerOnce(ctx context.Context, gates *answer) (time.Duratio
 	return after, c.apply(ctx, next)
 }
 
-// raises tells whether a row is to be published with more than is published, or, before anything is, than was acknowledged.
-func (c *Controller) raises(ctx context.Context, row store.Row) bool {
-	target := ramp.Target(row, c.opts.Ramp)
-	if published, unknown := c.weight.ClusterWeight(ctx); unknown == nil {
-		percent, err := weights.WholePercent(target)
-		return err == nil && percent.Compare(published) > 0 // apply says what is wrong with it
+// published returns the weight that this process publishes or, before it does, that a row says others do; 100, which is no less than any, if nobody knows.
+func (c *Controller) published(row store.Row) int {
+	if weight, known := c.weight.whole(); known {
+		return weight
 	}
-	return row.CurrentWeight != store.Unknown && target > row.CurrentWeight
+	switch {
+	case row.Moves():
+		return min(row.Ramp.Weight, 100)
+	case row.CurrentWeight != store.Unknown:
+		return min(row.CurrentWeight, 100)
+	}
+	return 100
 }
 
 // stored stores what follows from a row, if that is something else, and returns it.
@@ -204,7 +209,11 @@ func (c *Controller) create(ctx context.Context) (store.Row, error) {
 
 // apply publishes what a row says.
 func (c *Controller) apply(ctx context.Context, row store.Row) error {
-	target := ramp.Target(row, c.opts.Ramp)
+	return c.publishWeight(ctx, row, ramp.Target(row, c.opts.Ramp))
+}
+
+// publishWeight publishes a weight, and all else that a row says.
+func (c *Controller) publishWeight(ctx context.Context, row store.Row, target int) error {
 	percent, err := weights.WholePercent(target)
 	if err != nil {
 		return fmt.Errorf("weight of cluster %s: %w", c.opts.ClusterName, err)
@@ -216,7 +225,7 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 	c.metrics.weights(row, c.opts.Ramp.Step > 0)
 	unserved := row.CurrentWeight != target || row.Moves()
 	if !c.weight.would(percent, check, unserved) {
-		c.weight.set(percent, check, unserved)
+		c.weight.set(target, percent, check, unserved)
 		return nil
 	}
 	names, err := c.ingresses(ctx)
@@ -225,7 +234,7 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 	}
 	c.log.Infow("weight to publish", "weight", target, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "ingresses", len(names))
 	c.served.expect(names)
-	c.weight.set(percent, check, unserved)
+	c.weight.set(target, percent, check, unserved)
 	for _, name := range names {
 		c.queue.Add(name)
 	}

@@ -15,6 +15,7 @@ var errUnknown = errors.New("the cluster's weight has not been read from its sto
 // weight is the cluster's weight as it is to be published now. It may be used by several goroutines.
 type weight struct {
 	mu         sync.Mutex // guards the following
+	number     int        // percent as a number
 	percent    weights.Percent
 	known      bool
 	generation int64 // counts how often it changed
@@ -32,6 +33,13 @@ func (w *weight) ClusterWeight(context.Context) (weights.Percent, error) {
 		return weights.Percent{}, errUnknown
 	}
 	return w.percent, nil
+}
+
+// whole returns the weight as a number.
+func (w *weight) whole() (number int, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.number, w.known
 }
 
 // healthCheck returns the id of the health check that the records get.
@@ -76,13 +84,13 @@ func (w *weight) would(percent weights.Percent, check string, unserved bool) boo
 }
 
 // set changes the weight.
-func (w *weight) set(percent weights.Percent, check string, unserved bool) {
+func (w *weight) set(number int, percent weights.Percent, check string, unserved bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.differs(percent, check, unserved) {
 		w.generation++
 	}
-	w.percent, w.check, w.known, w.unserved = percent, check, true, unserved
+	w.number, w.percent, w.check, w.known, w.unserved = number, percent, check, true, unserved
 }
 
 // differs tells whether set would change anything: what was taken for served without evidence does not count once somebody asks for that.

@@ -170,34 +170,49 @@ func TestTheStoreFails(t *testing.T) {
 }
 
 // A weight that cannot be written into the row is published if it is lower, as that of a drain. One that is higher waits: if it were published, and the wish taken
-// back, the row would say that no traffic is led here, while DNS leads traffic here.
+// back, the row would say that no traffic is led here, while DNS leads traffic here. All else goes on.
 func TestARaiseThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		restart bool
 		reason  string
+		before  int
+		restart bool
+		wishes  []int // the last one cannot be written
+		want    int
 	}{
-		"Running":  {false, "It has published the weight before."},
-		"Starting": {true, "It has published nothing, and the row says what was served."},
+		"Running":            {"It has published the weight before.", 0, false, []int{50}, 0},
+		"Starting":           {"It has published nothing, and the row says what was served.", 0, true, []int{50}, 0},
+		"StartingInBetween":  {"The row says what was on its way, and 60 is less.", 50, true, []int{80, 60}, 60},
+		"StartingWithMore":   {"The row says what was on its way, and 90 is more.", 50, true, []int{80, 90}, 80},
+		"StartingWithADrain": {"It is less than what was served.", 50, true, []int{0}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, nil, app("one", "one.example.com")...)
-			r.desire(0)
-			r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
-			r.row.writeErr = errors.New("throttled")
-			r.desire(50)
-			if tc.restart {
-				r.restart()
+			r.desire(tc.before)
+			r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == tc.before })
+			for i, wish := range tc.wishes {
+				if i == len(tc.wishes)-1 {
+					r.row.writeErr = errors.New("throttled")
+					if tc.restart {
+						r.restart()
+					}
+				}
+				r.desire(wish)
+				r.moment()
 			}
+			r.apply(app("two", "two.example.com")...)
 			r.run(time.Hour)
-			if got := r.published("one")["one.example.com"]; got != 0 || r.row.now().Moves() || r.notes.with("StoreFailed", "stays as it is") != 1 {
-				t.Errorf("%s\nweight %d, row %+v, events %q", tc.reason, got, r.row.now(), r.notes.lines)
+			want := map[string]int{"one.example.com": tc.want, "two.example.com": tc.want}
+			if diff := cmp.Diff(want, r.published("one", "two")); diff != "" || r.row.now().CurrentWeight != tc.before {
+				t.Errorf("%s\nrow %+v, records -want +got:\n%s", tc.reason, r.row.now(), diff)
 			}
 			r.row.writeErr = nil
-			r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == 50 })
-			if got := r.published("one")["one.example.com"]; got != 50 {
-				t.Errorf("weight %d, want 50", got)
+			last := tc.wishes[len(tc.wishes)-1]
+			r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == last })
+			want = map[string]int{"one.example.com": last, "two.example.com": last}
+			if diff := cmp.Diff(want, r.published("one", "two")); diff != "" {
+				t.Errorf("%s\nin the end, records -want +got:\n%s", tc.reason, diff)
 			}
 		})
 	}
