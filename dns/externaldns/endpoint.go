@@ -234,27 +234,30 @@ func newMarker(cluster, name string, wanted, before []endpoint, old endpoint, se
 			"shorten the host or the cluster's name", name, markerName, len(markerName), maxMarker)
 	}
 	m := marker{name: markerName, of: name}
-	previous := seed // what was there before may be in DNS still, or again
-	if old.marks(name, markerName) {
-		previous = old.Targets[0]
-		if reflect.DeepEqual(wanted, before) {
-			m.target = previous
-			return m, nil
-		}
-	}
 	text, err := json.Marshal(wanted)
 	if err != nil {
 		return marker{}, fmt.Errorf("records of %s: %w", name, err)
 	}
-	sum := sha256.Sum256(append([]byte(previous+"\n"), text...))
-	m.target = hex.EncodeToString(sum[:16]) + markerZone
+	sum := sha256.Sum256(text)
+	end := hex.EncodeToString(sum[:8]) + markerZone // of these records
+	previous := seed                                // what was there before may be in DNS still, or again
+	if old.marks(name, markerName) {
+		previous = old.Targets[0]
+		if reflect.DeepEqual(wanted, before) && strings.HasSuffix(previous, end) { // else somebody else has made them so
+			m.target = previous
+			return m, nil
+		}
+	}
+	sum = sha256.Sum256(append([]byte(previous+"\n"), text...))
+	m.target = hex.EncodeToString(sum[:8]) + end
 	return m, nil
 }
 
 // without returns the answers that must go away when wanted takes the place of what is held.
 func (h held) without(wanted []endpoint) []absence {
-	still := map[absence]bool{}
+	still, names, whole := map[absence]bool{}, map[string]bool{}, map[string]bool{}
 	for _, e := range wanted {
+		names[e.DNSName] = true
 		for _, a := range e.answers() {
 			still[a] = true
 		}
@@ -264,7 +267,14 @@ func (h held) without(wanted []endpoint) []absence {
 		candidates = slices.Clone(h.gone)
 	}
 	for _, e := range h.endpoints {
-		candidates = append(candidates, e.answers()...)
+		if name := e.Labels[ownedRecordLabel]; e.isMarker() && !names[name] {
+			whole[name] = true
+		}
+	}
+	for _, e := range h.endpoints {
+		if !whole[e.DNSName] { // its marker goes with it, and tells so; the name itself a wildcard may answer from then on, as before
+			candidates = append(candidates, e.answers()...)
+		}
 	}
 	var gone []absence
 	for _, a := range candidates {

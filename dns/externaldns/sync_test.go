@@ -3,12 +3,14 @@ package externaldns_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	mdns "github.com/miekg/dns"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -64,6 +66,53 @@ func TestInSyncIsWhatEveryServerAnswersForTheWholeWindow(t *testing.T) {
 	if status := r.publish(pub); !status.InSync || !status.InSyncSince.Equal(since) || status.Assumed {
 		t.Errorf("an hour later: %+v, want in sync since %s", status, since)
 	}
+}
+
+// Somebody makes the entries of the DNSEndpoint as they are to be, and leaves the markers. Those prove what was there before.
+func TestWhatSomebodyElseMadeIsNotProven(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish(publication(attached(50, 50)...))
+	r.externalDNS(false)
+	r.settle(publication(attached(50, 50)...))
+	r.clock.Advance(time.Hour)
+	object := r.object()
+	endpoints, _, err := unstructured.NestedSlice(object.Object, "spec", "endpoints") // of the host, of primary, of canary, and two markers
+	if err != nil || len(endpoints) != 5 {
+		t.Fatalf("endpoints %v, error %v", endpoints, err)
+	}
+	endpoints[1].(map[string]any)["providerSpecific"].([]any)[0].(map[string]any)["value"] = "100"
+	if err := unstructured.SetNestedSlice(object.Object, slices.Delete(endpoints, 2, 3), "spec", "endpoints"); err != nil {
+		t.Fatal(err)
+	}
+	r.put(object)
+	r.prior = dns.Status{} // what a publisher remembers is of other records
+	drained := publication(attached(100, 0)...)
+	if s := r.publish(drained); s.InSync || s.Err != nil {
+		t.Errorf("%+v, and name servers answer %v", s, r.server.records[inner+" A"])
+	}
+	r.clock.Advance(5 * time.Minute)
+	r.waits(drained, "answers with an earlier change")
+	r.externalDNS(false)
+	r.settle(drained)
+}
+
+// A name goes, with all that is below it, and a wildcard answers for it from then on, with the same address.
+func TestAWildcardAnswersWhatIsGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	wildcard := dns.Record{Name: "*.example.com", Type: dns.A, SetIdentifier: cluster, Weight: 50, Targets: []string{"192.0.2.10"}}
+	both, one := publication(append(slices.Clone(shapes["addresses"]), wildcard)...), publication(wildcard)
+	r.publish(both)
+	r.externalDNS(false)
+	r.settle(both)
+	r.publish(one)
+	r.waits(one, "which was deleted")
+	r.externalDNS(false)
+	r.server.set(func(s *nameServer) { // https://www.rfc-editor.org/rfc/rfc4592
+		s.records["east._addresses.www.example.com A"] = []string{"192.0.2.10"}
+	})
+	r.settle(one)
 }
 
 // A write that adds a name takes effect, and its answer is lost: the name is no older for that.
