@@ -19,6 +19,7 @@ type memory struct {
 	inSyncSince time.Time
 	ttl         time.Duration // the largest of the answers that the plan, or one before it that was never in sync, replaced
 	notBefore   time.Time     // when the plans before are effective
+	served      time.Duration // the largest TTL of the answers that the plan gives
 }
 
 func (m memory) effectiveAt() time.Time {
@@ -49,10 +50,13 @@ func (m memory) follow(from, to []Record, countWeights bool, opts PublisherOptio
 		return m
 	}
 	next := memory{plan: plan, ttl: replacedTTL(from, to, countWeights), notBefore: m.notBefore}
+	for _, r := range to {
+		next.served = max(next.served, servedTTL(r, to))
+	}
 	switch {
 	case m.plan != planHash(from):
 		if m.plan != "" || slices.ContainsFunc(from, func(r Record) bool { return r.SetIdentifier == Primary || r.SetIdentifier == Canary }) {
-			next.ttl = max(next.ttl, DefaultTTL, opts.HostTTL, opts.InnerTTL)
+			next.ttl = max(next.ttl, m.ttl, m.served, DefaultTTL, opts.HostTTL, opts.InnerTTL)
 		}
 		if at := m.effectiveAt(); at.After(next.notBefore) {
 			next.notBefore = at
@@ -122,23 +126,29 @@ func servedTTL(r Record, all []Record) time.Duration {
 const unknownPlan = "unknown"
 
 // recall returns what is remembered of the published records, in this process or in a ConfigMap. Memory of other records tells
-// until when answers from before them live.
+// until when answers from before them live, and for how long resolvers may hold those.
 func (p *Publisher) recall(name types.NamespacedName, w *world) memory {
 	p.mu.Lock()
 	candidates := []memory{p.memory[name]}
 	p.mu.Unlock()
 	now := p.opts.Clock.Now()
+	answered := true // but for the last wish; else what is remembered may be of an earlier plan that was the same
 	for _, wish := range w.wishes {
 		candidates = append(candidates, remembered(wish.observed).anchored(now))
+		answered = answered && wish.desired.Generation-wish.observed.Generation <= 1
 	}
 	plan := planHash(w.published)
 	var unknown memory
-	for _, m := range candidates {
-		if m.plan == plan {
+	for i, m := range candidates {
+		if m.plan == plan && (i == 0 || answered) {
 			return m
 		}
 		if m.plan != "" {
 			unknown.plan = unknownPlan
+			unknown.served = max(unknown.served, m.served)
+		}
+		if m.inSyncSince.IsZero() {
+			unknown.ttl = max(unknown.ttl, m.ttl)
 		}
 		for _, at := range []time.Time{m.notBefore, m.effectiveAt()} {
 			if at.After(unknown.notBefore) {
@@ -151,7 +161,9 @@ func (p *Publisher) recall(name types.NamespacedName, w *world) memory {
 
 // remembered is the memory that an answer keeps.
 func remembered(o state.Observed) memory {
-	m := memory{plan: o.Plan, change: o.Change, ttl: time.Duration(o.TTLSeconds) * time.Second}
+	m := memory{
+		plan: o.Plan, change: o.Change, ttl: time.Duration(o.TTLSeconds) * time.Second, served: time.Duration(o.ServedTTLSeconds) * time.Second,
+	}
 	if o.InSyncSince != nil {
 		m.inSyncSince = *o.InSyncSince
 	}

@@ -1,10 +1,15 @@
 package dns_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/penstock-dev/penstock/dns"
 	"github.com/penstock-dev/penstock/internal/state"
@@ -58,6 +63,88 @@ func TestEarlierAnswersAreWaitedForAfterALostWrite(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A lower TTL is written, and the answer is lost. Resolvers hold the answers of before for as long as the higher one says.
+func TestALowerTTLWhoseWriteHadNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart=%t", restart), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, ingress("app", "lb-one.example.net"), preparedIngress("lb-two.example.net"))
+			r.wish(split(1, 30))
+			r.until(effective(1))
+			r.withTTLs(time.Hour, 0)
+			r.sync()
+			r.clock.Sleep(2 * time.Hour)
+			r.sync()
+			r.withTTLs(time.Minute, 0)
+			r.loseAnswer()
+			if restart {
+				r.withTTLs(time.Minute, 0)
+			}
+			d := split(2, 0)
+			d.Attached = false
+			r.wish(d)
+			begun := r.clock.Now()
+			for !effective(2)(r.observed()) && r.clock.Since(begun) < 3*time.Hour {
+				r.sync()
+				r.clock.Sleep(10 * time.Second)
+			}
+			if took := r.clock.Since(begun); r.backend.Stale(host) || took < time.Hour || took > time.Hour+10*time.Minute {
+				t.Errorf("effective after %s, and resolvers may hold what leads to the inner set: %t", took, r.backend.Stale(host))
+			}
+		})
+	}
+}
+
+// trusting is a backend that takes the caller's word for what is in sync, as that of Route 53 does.
+type trusting struct{ dns.Backend }
+
+func (b trusting) Publish(ctx context.Context, publications ...dns.Publication) ([]dns.Status, error) {
+	statuses, err := b.Backend.Publish(ctx, publications...)
+	for i := range statuses {
+		if publications[i].Prior.InSync {
+			statuses[i] = publications[i].Prior
+		}
+	}
+	return statuses, err
+}
+
+// Two wishes are written and not answered, and the second one is what there was before. What is remembered of that is not about this time.
+func TestAnEarlierPlanThatComesAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB), preparedIngress(canaryLB))
+	restart := func() {
+		p, err := dns.NewPublisher("east", dns.NewKubeSource(r.kube, r.clock), trusting{r.backend}, r.weight, nil, dns.PublisherOptions{Clock: r.clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.publisher = p
+	}
+	restart()
+	r.wish(split(1, 50))
+	r.until(effective(1))
+	r.wish(split(2, 0))
+	r.until(effective(2))
+	r.clock.Sleep(time.Hour)
+	deaf := true
+	r.kube.PrependReactor("patch", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return deaf, nil, errors.New("no answer")
+	})
+	for i, canary := range []int{10, 0} {
+		r.wish(split(int64(3+i), canary))
+		if _, err := r.publisher.Sync(t.Context(), apex); err == nil {
+			t.Error("the answer was not lost")
+		}
+		r.clock.Sleep(time.Second)
+		restart()
+	}
+	deaf = false
+	r.until(effective(4))
+	if got := r.backend.MayAnswer(host); slices.Contains(got, canaryLB) {
+		t.Errorf("%+v, and a resolver may answer %v", r.observed(), got)
 	}
 }
 

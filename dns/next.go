@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -372,12 +373,13 @@ func published(records, below []Record, identifier string) Target {
 		case r.Alias || r.Type == CNAME && slices.ContainsFunc(below, func(b Record) bool { return b.Name == r.Targets[0] }):
 			var simple []Record
 			for _, b := range below {
-				if b.Name == r.Targets[0] && b.Type == r.Type && (b.SetIdentifier == "" || b.SetIdentifier == Primary) {
+				// At a load balancer of AWS the aliases are A and AAAA, and what they lead to has its hostname.
+				if b.Name == r.Targets[0] && (b.Type == r.Type || b.Type == CNAME) && (b.SetIdentifier == "" || b.SetIdentifier == Primary) {
 					simple = append(simple, b)
 				}
 			}
 			under := published(simple, nil, "")
-			t = Target{Hostname: t.Hostname + under.Hostname, IPv4: append(t.IPv4, under.IPv4...), IPv6: append(t.IPv6, under.IPv6...)}
+			t = Target{Hostname: cmp.Or(under.Hostname, t.Hostname), IPv4: append(t.IPv4, under.IPv4...), IPv6: append(t.IPv6, under.IPv6...)}
 		case r.Type == CNAME:
 			t.Hostname = r.Targets[0]
 		case r.Type == A:
@@ -392,7 +394,7 @@ func published(records, below []Record, identifier string) Target {
 // answer returns what is observed of a wish.
 func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.Observed {
 	o := state.Observed{
-		Generation: w.desired.Generation, Plan: m.plan, Change: m.change, TTLSeconds: int64((m.ttl + time.Second - 1) / time.Second),
+		Generation: w.desired.Generation, Plan: m.plan, Change: m.change, TTLSeconds: seconds(m.ttl), ServedTTLSeconds: seconds(m.served),
 		Assumed: st.Assumed, Warning: st.Warning, Ingress: w.desired.Ingress,
 	}
 	if w.desired.Mode == state.Shared && w.desired.Exposure%100 != 0 {
@@ -417,8 +419,12 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		if !slices.Contains(w.hosts, s.host) {
 			continue
 		}
-		err = errors.Join(err, s.err)
 		o.Warning = join(o.Warning, s.warning)
+		if s.err != nil && w.desired.Weights.Canary == 0 && len(s.own) == 0 { // a host that cannot be published leads nobody to the canary
+			o.Warning = join(o.Warning, s.err.Error())
+			continue
+		}
+		err = errors.Join(err, s.err)
 		done = done && s.err == nil
 		if w.desired.Mode != state.Split || s.wish != w { // another Canary splits the host
 			continue
@@ -446,6 +452,9 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 	}
 	return o
 }
+
+// seconds returns whole seconds that are no less than d.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // refused tells whether what is wrong keeps from being done what is desired. What keeps a canary from getting traffic must not keep one from ending: one that
 // wants none, whose hosts are to point elsewhere, or whose hosts all point at the inner set already.

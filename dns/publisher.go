@@ -482,7 +482,7 @@ func (w *world) prove(steps []*step) bool {
 	return slices.ContainsFunc(steps, func(s *step) bool { return s.stage != direct }) ||
 		slices.ContainsFunc(w.wishes, func(wish *wish) bool {
 			waiting := wish.observed.Generation != wish.desired.Generation || !wish.observed.Effective
-			return waiting && (wish.attach() || wish.desired.Exposure > 0)
+			return waiting && (wish.attach() || wish.observed.Attached || wish.desired.Exposure > 0)
 		})
 }
 

@@ -532,6 +532,73 @@ func TestNewPublisherRefusesANamelessCluster(t *testing.T) {
 	}
 }
 
+// An ingress controller that is installed anew takes the addresses out of the Ingresses' status. The last ones stay, also those of AWS, and the canary drains and ends.
+func TestADrainWithoutALoadBalancersAddress(t *testing.T) {
+	t.Parallel()
+	for name, addresses := range map[string][2]string{"AWS": {elbHostname, "two-1234.eu-west-1.elb.amazonaws.com"}, "IP": {primaryLB, canaryLB}, "Hostname": {"one.example.net", "two.example.net"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, ingress("app", addresses[0]), preparedIngress(addresses[1]))
+			r.wish(split(1, 50))
+			r.until(effective(1))
+			r.apply(ingress("app", ""))
+			r.apply(preparedIngress(""))
+			r.wish(split(2, 0))
+			r.until(effective(2))
+			shares(t, r, map[string]float64{addresses[0]: 1})
+			d := split(3, 0)
+			d.Attached = false
+			r.wish(d)
+			r.until(effective(3))
+			shares(t, r, map[string]float64{addresses[0]: 1})
+		})
+	}
+}
+
+// A host that comes in mid-canary, and may not be published here, is in nobody's way when the canary goes back and ends.
+func TestAHostThatIsRefusedHoldsUpNoDrain(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*networkingv1.Ingress){
+		"Added": func(i *networkingv1.Ingress) { i.Spec.Rules = append(i.Spec.Rules, rule("old.example.com", "app")) },
+		"Instead": func(i *networkingv1.Ingress) {
+			i.Spec.Rules = []networkingv1.IngressRule{rule("old.example.com", "app")}
+		},
+	} {
+		for _, first := range []bool{true, false} { // the share that is taken back was never effective
+			t.Run(fmt.Sprintf("%s,first=%t", name, first), func(t *testing.T) {
+				t.Parallel()
+				older := olderIngress()
+				older.Spec.Rules = []networkingv1.IngressRule{rule("old.example.com", "old")}
+				r := newRig(t, older, ingress("app", primaryLB), preparedIngress(canaryLB))
+				r.wish(split(1, 50))
+				if first {
+					r.until(func(o state.Observed) bool { return o.Attached })
+				} else {
+					r.until(effective(1))
+				}
+				app := ingress("app", primaryLB)
+				change(app)
+				r.apply(app)
+				r.wish(split(2, 0))
+				r.until(effective(2))
+				if got := r.backend.MayAnswer(host); slices.Contains(got, canaryLB) {
+					t.Errorf("effective, and a resolver may answer %v", got)
+				}
+				if o := r.observed(); o.Error != "" || !strings.Contains(o.Warning, "old.example.com") {
+					t.Errorf("observed %+v, want a warning of the host", o)
+				}
+				d := split(3, 0)
+				d.Attached = false
+				r.wish(d)
+				r.until(effective(3))
+				if r.observed().Attached {
+					t.Error("attached, with nothing in DNS")
+				}
+			})
+		}
+	}
+}
+
 func shares(t *testing.T, r *rig, want map[string]float64) {
 	t.Helper()
 	got := r.backend.Shares(host)

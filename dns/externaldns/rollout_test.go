@@ -110,6 +110,50 @@ func TestARolloutThroughExternalDNS(t *testing.T) {
 	}
 }
 
+// The Ingress goes together with its Canary, before external-dns has looked. The way back is effective when nobody is led to the canary any more, and not before.
+func TestAWayBackWithoutAHostIsProven(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	kube := fake.NewClientset(newIngress("web", "app", primaryLB), newIngress("web-next", "app-canary", canaryLB))
+	p, err := dns.NewPublisher(cluster, dns.NewKubeSource(kube, r.clock), r.backend, dns.StaticWeight(weights.Hundred), nil, dns.PublisherOptions{Clock: r.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := state.Desired{
+		Generation: 1, Mode: state.Split, Ingress: "web", Service: "app", CanaryIngress: "web-next", Attached: true, Weights: state.Weights{Primary: 50, Canary: 50},
+	}
+	sync := func(done func(state.Observed) bool, externalDNS bool) bool {
+		for range 100 {
+			if _, err := p.Sync(t.Context(), shop); err != nil {
+				t.Fatal(err)
+			}
+			if externalDNS {
+				r.externalDNS(false)
+			}
+			if done(readAnswer(t, kube)) {
+				return true
+			}
+			r.clock.Advance(5 * time.Second)
+		}
+		return false
+	}
+	writeWish(t, kube, d)
+	if !sync(func(o state.Observed) bool { return o.Done(d) }, true) {
+		t.Fatal("never attached")
+	}
+	if err := kube.NetworkingV1().Ingresses(shop.Namespace).Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d.Generation, d.Attached, d.Weights = 2, false, state.Weights{Primary: 100}
+	writeWish(t, kube, d)
+	if sync(func(o state.Observed) bool { return o.Effective && o.Generation == 2 || !o.Attached }, false) {
+		t.Errorf("%+v while name servers answer %v", readAnswer(t, kube), r.server.records[inner+" A"])
+	}
+	if !sync(func(o state.Observed) bool { return o.Done(d) && !o.Attached }, true) {
+		t.Errorf("not effective, though external-dns has withdrawn the records: %+v", readAnswer(t, kube))
+	}
+}
+
 func writeWish(t *testing.T, kube *fake.Clientset, d state.Desired) {
 	t.Helper()
 	text, err := state.Encode(d)

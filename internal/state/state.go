@@ -94,6 +94,8 @@ type Observed struct {
 	InSyncSince *time.Time `json:"inSyncSince,omitempty"`
 	// TTLSeconds is the largest TTL under which an answer that Change replaces may have been served.
 	TTLSeconds int64 `json:"ttlSeconds,omitempty"`
+	// ServedTTLSeconds is the largest TTL of the answers of Plan, for when the answer to a change of it is lost.
+	ServedTTLSeconds int64 `json:"servedTTLSeconds,omitempty"`
 	// NotBefore is the EffectiveAt of earlier changes, for which this one must wait too.
 	NotBefore *time.Time `json:"notBefore,omitempty"`
 	// EffectiveAt is when no resolver that obeys the TTL can hold an answer from before Change: the latest of InSyncSince plus
@@ -191,6 +193,8 @@ func (o Observed) check() error {
 		return fmt.Errorf("exposure %d is not a percentage", o.Exposure)
 	case o.TTLSeconds < 0 || o.TTLSeconds > maxTTLSeconds:
 		return fmt.Errorf("ttlSeconds %d is no TTL", o.TTLSeconds)
+	case o.ServedTTLSeconds < 0 || o.ServedTTLSeconds > maxTTLSeconds:
+		return fmt.Errorf("servedTTLSeconds %d is no TTL", o.ServedTTLSeconds)
 	}
 	return nil
 }

@@ -118,6 +118,7 @@ func TestRead(t *testing.T) {
 		"NegativeGeneration": {reason: "Generations only grow.", data: map[string]string{"desired": `{"generation":-1,"mode":"shared"}`}, wantErr: []string{"generation -1"}},
 		"NegativeAnswer":     {reason: "Generations only grow.", data: map[string]string{"observed": `{"generation":-1}`}, wantErr: []string{"generation -1"}},
 		"NegativeTTL":        {reason: "A wait is never negative.", data: map[string]string{"observed": `{"ttlSeconds":-5}`}, wantErr: []string{"ttlSeconds -5"}},
+		"EndlessServedTTL":   {reason: "The same.", data: map[string]string{"observed": `{"servedTTLSeconds":9223372036854775807}`}, wantErr: []string{"servedTTLSeconds"}},
 		"EndlessTTL":         {reason: "A wait must not overflow a duration.", data: map[string]string{"observed": `{"ttlSeconds":9223372036854775807}`}, wantErr: []string{"ttlSeconds"}},
 	} {
 		t.Run(name, func(t *testing.T) {
