@@ -66,16 +66,33 @@ func (t *takeover) Reconcile(canary *flaggerv1.Canary) error {
 	return t.skipper.Reconcile(canary)
 }
 
-// SetRoutes is that of the router that the Canary is in.
+// SetRoutes is that of the router that the Canary is in. What is urgent is tried again until that can be found out.
 func (t *takeover) SetRoutes(canary *flaggerv1.Canary, primaryWeight int, canaryWeight int, mirrored bool) error {
-	r, canary := t.router(canary)
-	return r.SetRoutes(canary, primaryWeight, canaryWeight, mirrored)
+	r, as, err := t.router(canary)
+	if err != nil && urgent(canary, routes{primary: primaryWeight, canary: canaryWeight}) {
+		s := t.skipper
+		warn := func(message string) { s.warn(canary, "SkipperDraining", message) }
+		err = insist(s.base, s.opts.Clock, s.opts.PollInterval, remindInterval, warn, func() error {
+			err := s.checkEnding(canary)
+			if err == nil {
+				r, as, err = t.router(canary)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return r.SetRoutes(as, primaryWeight, canaryWeight, mirrored)
 }
 
 // GetRoutes is that of the router that the Canary is in.
 func (t *takeover) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
-	r, canary := t.router(canary)
-	return r.GetRoutes(canary)
+	r, as, err := t.router(canary)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	return r.GetRoutes(as)
 }
 
 // Finalize is that of the router that the Canary is in.
@@ -112,15 +129,15 @@ func (t *takeover) look(canary *flaggerv1.Canary) (w wish, used bool, err error)
 }
 
 // router returns the router that a Canary is in, and the Canary as that one is to see it.
-func (t *takeover) router(canary *flaggerv1.Canary) (Interface, *flaggerv1.Canary) {
+func (t *takeover) router(canary *flaggerv1.Canary) (r Interface, as *flaggerv1.Canary, err error) {
 	w, used, err := t.look(canary)
 	switch {
 	case err != nil:
-		return misconfigured{err}, canary
+		return nil, nil, err
 	case used:
-		return t.before(canary), t.asBegun(canary, w)
+		return t.before(canary), t.asBegun(canary, w), nil
 	default:
-		return t.skipper, canary
+		return t.skipper, canary, nil
 	}
 }
 

@@ -470,3 +470,39 @@ func TestSplitAfterProviderSkipper(t *testing.T) {
 		})
 	}
 }
+
+// Whether dns-weighted has anything to end cannot be read for a while, and a rollback or a failed promotion waits for that inside, as for all else.
+func TestWhatIsUrgentInsistsWhoeverServesIt(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		phase           flaggerv1.CanaryPhase
+		primary, canary int
+	}{
+		"Rollback":        {flaggerv1.CanaryPhaseProgressing, 100, 0},
+		"FailedPromotion": {flaggerv1.CanaryPhasePromoting, 0, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, plain)
+			r.initialize()
+			p := r.skipperProvider(nil)
+			p.phase(flaggerv1.CanaryPhaseProgressing)
+			p.tick(1)
+			p.step(50, 50)
+			p.phase(tc.phase)
+			p.canary.Generation++ // nothing is decided of the Canary as it is now
+			failing := true
+			r.kube.PrependReactor("get", "configmaps", func(k8stesting.Action) (bool, runtime.Object, error) {
+				return failing, nil, apierrors.NewTooManyRequests("slow down", 1)
+			})
+			r.clock.AfterFunc(5*time.Minute, func() { failing = false })
+			if err := p.SetRoutes(p.canary, tc.primary, tc.canary, false); err != nil || failing {
+				t.Fatalf("%v, failing %t", err, failing)
+			}
+			p.wantSplit(tc.canary, tc.canary)
+			if n := len(p.reasons) - len(slices.DeleteFunc(slices.Clone(p.reasons), func(r string) bool { return r == "SkipperDraining" })); n < 1 || n > 4 {
+				t.Errorf("%d warnings in five minutes, want a few: %q", n, p.reasons)
+			}
+		})
+	}
+}
