@@ -29,6 +29,8 @@ const (
 	extrasAnnotation = "penstock.dev/extra-ingresses"
 	// mirroredAnnotation is "true" on the canary Ingress while requests are mirrored.
 	mirroredAnnotation = "penstock.dev/mirrored"
+	// matchedAnnotation is "true" on the canary Ingress while its weights are those of requests that match.
+	matchedAnnotation = "penstock.dev/matched"
 	// sinceAnnotation is when SetRoutes last changed the routes (RFC 3339, UTC).
 	sinceAnnotation = "penstock.dev/routes-since"
 )

@@ -169,7 +169,13 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 		current = *asked
 	case !initialized(canary) && w.record.setBefore(canary.CreationTimestamp.Time): // by an earlier Canary of that name
 		current = toPrimary // Flagger scales the canary down in this tick
+	case w.record.matched && len(strategy.matches) == 0 && current.canary > 0 && analyzed(canary):
+		s.warn(canary, "SkipperWeightsLost", fmt.Sprintf("spec.analysis.match was removed, and %d/%d is not for everybody; the canary begins anew", current.primary, current.canary))
+		current = toPrimary
+	default:
+		current.mirrored = current.mirrored && strategy.mirror // else it was switched off, and Flagger goes on with the first step
 	}
+	w.record.matched = len(strategy.matches) > 0
 	if current != before {
 		w.record.since = s.now()
 	}
@@ -179,6 +185,13 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 	}
 	if w.plan, err = newPlan(view, names, strategy, current); err != nil {
 		return false, refusal{fmt.Errorf("ingress %s/%s: %w", apex.Namespace, apex.Name, err)}
+	}
+	if main == nil {
+		was, err := newPlan(view, names, strategy, before)
+		if err != nil {
+			return false, refusal{fmt.Errorf("ingress %s/%s: %w", apex.Namespace, apex.Name, err)}
+		}
+		w.before = was.main.weights
 	}
 	w.record.apex, w.record.mirrored = snapshot(apex.Annotations), current.mirrored
 	if main == nil || main.Annotations[apexAnnotation] != w.record.apex || !sameSpec(main.Spec, w.plan.main.spec) {
@@ -276,6 +289,9 @@ func (s *Skipper) setRoutes(canary *flaggerv1.Canary, strategy strategy, asked r
 		return s.setRoutesFromApex(canary, strategy, main, asked)
 	}
 	if err := checkOwner(main, canary, names); err != nil {
+		if asked.drained() {
+			return s.drainBegun(canary, err)
+		}
 		return 0, err
 	}
 	current, err := readRoutes(main, names)
@@ -294,7 +310,7 @@ func (s *Skipper) setRoutes(canary *flaggerv1.Canary, strategy strategy, asked r
 	if current != asked {
 		rec.since = s.now()
 	}
-	rec.mirrored = asked.mirrored
+	rec.mirrored, rec.matched = asked.mirrored, len(strategy.matches) > 0
 	changed, err := s.apply(write{
 		canary: canary, names: names, plan: p, main: main, adopted: main, source: main, record: rec, drain: asked.drained(),
 	})
@@ -322,18 +338,34 @@ func (s *Skipper) setRoutesFromApex(canary *flaggerv1.Canary, strategy strategy,
 	if !refused || !asked.drained() {
 		return s.opts.Settle, err
 	}
-	s.warn(canary, "SkipperMisconfigured", err.Error())
-	if main == nil { // all requests go to the apex Service already; since when is not known
-		return s.opts.Settle, nil
+	if main == nil || checkOwner(main, canary, serviceNames(canary)) != nil {
+		return s.drainBegun(canary, err)
 	}
-	names := serviceNames(canary)
-	if err := checkOwner(main, canary, names); err != nil {
+	s.warn(canary, "SkipperMisconfigured", err.Error())
+	return s.opts.Settle, s.drainAsItIs(canary, main)
+}
+
+// drainBegun takes all requests from what was generated for another Ingress, before the Canary came to name one that cannot be used, which cause says.
+func (s *Skipper) drainBegun(canary *flaggerv1.Canary, cause error) (time.Duration, error) {
+	s.warn(canary, "SkipperMisconfigured", cause.Error())
+	siblings, err := s.list(canary.Namespace)
+	if err != nil {
 		return 0, err
 	}
-	rec := readRecord(main)
+	if main := s.generatedFor(canary, siblings); main != nil {
+		apex, _ := strings.CutSuffix(main.Name, canaryIngressName(""))
+		return s.opts.Settle, s.drainAsItIs(withIngressRef(canary, apex), main)
+	}
+	// All other requests go to the apex Service already; since when is not known.
+	return s.opts.Settle, s.deleteLeftovers(canary, siblings, nil)
+}
+
+// drainAsItIs takes all requests from a canary Ingress whatever else is wrong with it.
+func (s *Skipper) drainAsItIs(canary *flaggerv1.Canary, main *networkingv1.Ingress) error {
+	names, rec := serviceNames(canary), readRecord(main)
 	rec.since = s.now()
-	_, err = s.apply(write{canary: canary, names: names, plan: drainInPlace(main, names), main: main, adopted: main, source: main, record: rec, drain: true})
-	return s.opts.Settle, err
+	_, err := s.apply(write{canary: canary, names: names, plan: drainInPlace(main, names), main: main, adopted: main, source: main, record: rec, drain: true})
+	return err
 }
 
 // now is the time as sinceAnnotation has it.
@@ -357,12 +389,26 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 		return 0, 0, false, err
 	}
 	r := recoverRoutes(canary)
+	var refused error
 	if main != nil {
-		if err := checkOwner(main, canary, names); err != nil {
+		refused = checkOwner(main, canary, names)
+	}
+	if main == nil || refused != nil { // the Canary may have been begun with another Ingress
+		siblings, err := s.list(canary.Namespace)
+		if err != nil {
 			return 0, 0, false, err
 		}
+		if begun := s.generatedFor(canary, siblings); begun != nil {
+			main, refused = begun, nil
+		}
+	}
+	switch {
+	case refused != nil:
+		return 0, 0, false, refused
+	case main != nil:
 		r = s.currentRoutes(canary, main, names)
 	}
+	r.mirrored = r.mirrored && mirrors(canary)
 	told := forPromotion(canary, state.Weights{Primary: r.primary, Canary: r.canary})
 	return told.Primary, told.Canary, r.mirrored, nil
 }
@@ -401,7 +447,11 @@ func (s *Skipper) deleteAll(canary *flaggerv1.Canary) error {
 	}
 	if err := checkOwner(main, canary, names); err != nil {
 		s.logFor(canary).Infow("canary ingress left alone", "ingress", main.Name, "reason", err.Error())
-		return nil
+		siblings, err := s.list(canary.Namespace)
+		if err != nil {
+			return err
+		}
+		return s.deleteLeftovers(canary, siblings, nil)
 	}
 	if err := s.deleteExtras(canary, readRecord(main).extras); err != nil {
 		return err
@@ -476,13 +526,39 @@ func (s *Skipper) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, ingress := range siblings {
-		apex, ok := strings.CutSuffix(ingress.Name, canaryIngressName(""))
-		if ok && ingress.Labels[canaryLabel] == labelValue(canary.Name) && checkOwner(&ingress, canary, serviceNames(canary)) == nil {
-			return withIngressRef(canary, apex), nil
-		}
+	if main := s.generatedFor(canary, siblings); main != nil {
+		apex, _ := strings.CutSuffix(main.Name, canaryIngressName(""))
+		return withIngressRef(canary, apex), nil
 	}
 	return nil, missing
+}
+
+// generatedFor returns the canary Ingress that a Canary has among others, for whichever Ingress it was generated; nil if there is none.
+func (s *Skipper) generatedFor(canary *flaggerv1.Canary, siblings []networkingv1.Ingress) *networkingv1.Ingress {
+	for i := range siblings {
+		ingress := &siblings[i]
+		_, ok := strings.CutSuffix(ingress.Name, canaryIngressName(""))
+		if ok && ingress.Labels[canaryLabel] == labelValue(canary.Name) && checkOwner(ingress, canary, serviceNames(canary)) == nil {
+			return ingress
+		}
+	}
+	return nil
+}
+
+// mirrors tells whether a Canary is to mirror requests.
+func mirrors(canary *flaggerv1.Canary) bool {
+	analysis := canary.GetAnalysis()
+	return analysis != nil && analysis.Mirror
+}
+
+// analyzed tells whether Flagger judges the canary, and has not begun to promote it.
+func analyzed(canary *flaggerv1.Canary) bool {
+	switch canary.Status.Phase {
+	case flaggerv1.CanaryPhaseProgressing, flaggerv1.CanaryPhaseWaiting, flaggerv1.CanaryPhaseWaitingPromotion:
+		return true
+	default:
+		return false
+	}
 }
 
 // splits tells whether requests are known to be split here.

@@ -21,7 +21,8 @@ type write struct {
 	adopted *networkingv1.Ingress // the same, without what is not to stay
 	source  *networkingv1.Ingress // where labels and annotations are copied from
 	record  record
-	drain   bool // nothing that can be done without may fail
+	before  string // the weights that were set before, for a canary Ingress that is not there
+	drain   bool   // nothing that can be done without may fail
 }
 
 // apply writes what differs, and tells whether anything did. The canary Ingress lists every other one before that is created and
@@ -45,9 +46,7 @@ func (s *Skipper) apply(w write) (changed bool, err error) {
 	mainFirst := w.main == nil || slices.ContainsFunc(wanted, func(suffix string) bool { return !slices.Contains(w.record.extras, suffix) })
 	w.record.extras = wanted
 	if mainFirst {
-		listing := w // Flagger ends mirroring once GetRoutes says that requests are mirrored, so that is not said before they are
-		listing.record.mirrored = w.record.mirrored && w.main != nil && readRecord(w.main).mirrored
-		wrote, written, err := s.applyMain(listing)
+		wrote, written, err := s.applyMain(w.listing())
 		if err != nil {
 			return changed, err
 		}
@@ -61,6 +60,20 @@ func (s *Skipper) apply(w write) (changed bool, err error) {
 	}
 	wrote, _, err = s.applyMain(w)
 	return changed || wrote, err
+}
+
+// listing is the canary Ingress as it is until all others stand: it lists them and says what it said before, because Flagger judges the weights that GetRoutes
+// returns, and ends mirroring once that says that requests are mirrored. A drain waits for nothing.
+func (w write) listing() write {
+	w.record.mirrored = w.record.mirrored && w.main != nil && readRecord(w.main).mirrored
+	switch {
+	case w.drain:
+	case w.main != nil:
+		w.plan.main.weights, w.plan.main.predicate = w.main.Annotations[backendWeightsAnnotation], w.main.Annotations[predicateAnnotation]
+	default:
+		w.plan.main.weights, w.plan.main.predicate = w.before, disabled
+	}
+	return w
 }
 
 func (s *Skipper) renderMain(w write) *networkingv1.Ingress {

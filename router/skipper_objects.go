@@ -22,6 +22,7 @@ type record struct {
 	apex     string   // apexAnnotation
 	extras   []string // suffixes of the further Ingresses, in the order of creation
 	mirrored bool
+	matched  bool   // the weights are those of requests that match
 	since    string // sinceAnnotation
 }
 
@@ -29,6 +30,7 @@ func readRecord(main *networkingv1.Ingress) record {
 	r := record{
 		apex:     main.Annotations[apexAnnotation],
 		mirrored: main.Annotations[mirroredAnnotation] == "true",
+		matched:  main.Annotations[matchedAnnotation] == "true",
 		since:    main.Annotations[sinceAnnotation],
 	}
 	if list := main.Annotations[extrasAnnotation]; list != "" {
@@ -47,11 +49,13 @@ func (r record) write(annotations map[string]string) {
 	set(annotations, apexAnnotation, r.apex)
 	set(annotations, extrasAnnotation, strings.Join(r.extras, ","))
 	set(annotations, sinceAnnotation, r.since)
-	mirrored := ""
-	if r.mirrored {
-		mirrored = "true"
+	for key, is := range map[string]bool{mirroredAnnotation: r.mirrored, matchedAnnotation: r.matched} {
+		value := ""
+		if is {
+			value = "true"
+		}
+		set(annotations, key, value)
 	}
-	set(annotations, mirroredAnnotation, mirrored)
 }
 
 // set deletes what is empty.

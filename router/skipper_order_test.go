@@ -78,6 +78,9 @@ func TestSkipperSurvivesADeathAfterEveryWrite(t *testing.T) {
 
 					next := newSkipper(t, kube, router.SkipperOptions{})
 					mustReconcile(t, next, canary)
+					if got := mustGet(t, next, canary); got == want && got != (weights{Primary: 100}) {
+						t.Errorf("step %d to %+v, death after write %d of %d: GetRoutes says it is done; Flagger would judge it", step, want, survived, writes)
+					}
 					mustSet(t, next, canary, want.Primary, want.Canary, want.Mirrored)
 					if diff := cmp.Diff(after, objects(t, kube)); diff != "" {
 						t.Errorf("step %d to %+v, death after write %d of %d: -undisturbed +after:\n%s", step, want, survived, writes, diff)
@@ -138,7 +141,21 @@ func TestSkipperWritesInAnOrderThatIsAlwaysSafe(t *testing.T) {
 			"Affinity",
 			weights{Canary: 100},
 			weights{Primary: 100},
+			[]string{"delete web-canary--weighted", "update web-canary--sticky", "update web-canary"},
+		},
+		"AffinityHalfOff": {
+			"As above.",
+			"Affinity",
+			weights{Primary: 50, Canary: 50},
+			weights{Primary: 100},
 			[]string{"delete web-canary--remainder", "delete web-canary--weighted", "delete web-canary--sticky-primary", "update web-canary--sticky", "update web-canary"},
+		},
+		"AffinityToCanary": {
+			"Nobody sticks to a primary that is to get nothing.",
+			"Affinity",
+			weights{Primary: 50, Canary: 50},
+			weights{Canary: 100},
+			[]string{"delete web-canary--remainder", "delete web-canary--sticky-primary", "update web-canary--weighted", "update web-canary"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,6 +47,7 @@ type generated struct {
 //	weights, match        canary Ingress with the first match, one Ingress for each other match | apex Ingress
 //	mirrored              shadow (copies only) | mirror | apex Ingress
 //	weights, affinity     sticky | sticky-primary | weighted | remainder | apex Ingress
+//	all, affinity         sticky | weighted | apex Ingress
 //	drained, affinity     sticky, which deletes the cookie | apex Ingress
 //
 // At canary weight 0 requests reach the apex Service. That is safe only while it selects primary pods, and Flagger sees to
@@ -208,11 +209,11 @@ func (b builder) affine(a affinity, r routes) []generated {
 	out := []generated{
 		b.to(stickySuffix, b.names.canary, b.predicate(3, a.has(cookie)), a.set(cookie, a.spec.GetMaxAge())),
 	}
-	if primaryCookie != "" {
+	if primaryCookie != "" && r.primary > 0 { // else primary may be what has failed
 		out = append(out, b.to(stickyPrimarySuffix, b.names.primary, b.predicate(2, a.has(primaryCookie))))
 	}
 	out = append(out, b.to(weightedSuffix, b.names.canary, b.predicate(1, traffic(r.canary)), a.set(cookie, a.spec.GetMaxAge())))
-	if primaryCookie != "" {
+	if primaryCookie != "" && r.primary > 0 {
 		out = append(out, b.to(remainderSuffix, b.names.primary, b.predicate(0), a.set(primaryCookie, a.primarySecond)))
 	}
 	return out
