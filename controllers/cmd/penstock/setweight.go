@@ -189,6 +189,7 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 		}
 	}
 	if readErr == nil && rolledBack(before, o.weight) {
+		before.DesiredWeight = o.weight // as it was written
 		if err := beginAnew(bounded, weights, before, o, out); err != nil {
 			return failed, err
 		}
@@ -201,9 +202,10 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 	return code, errors.Join(err, w.end())
 }
 
-// rolledBack tells whether a gradual move to a weight was taken back by gates, and will not be tried again by itself.
+// rolledBack tells whether a gradual move to a weight was taken back by gates, and will not be tried again by itself: nor if something else was desired
+// meanwhile, and no controller has seen that.
 func rolledBack(row store.Row, weight int) bool {
-	return row.Ramp.Phase == store.RolledBack && row.DesiredWeight == weight && row.Ramp.To == weight
+	return row.Ramp.Phase == store.RolledBack && row.Ramp.To == weight
 }
 
 // beginAnew forgets a move that was taken back, so that the controller asks the gates again at once. While the way back is not served, nobody knows where
@@ -215,8 +217,15 @@ func beginAnew(ctx context.Context, weights store.Store, before store.Row, o set
 	}
 	anew := before
 	anew.Ramp = store.Ramp{}
-	if err := weights.Acknowledge(ctx, before, anew); err != nil {
-		return fmt.Errorf("begin the move of cluster %s to %d anew: %w", o.cluster, o.weight, err)
+	err := weights.Acknowledge(ctx, before, anew)
+	if errors.Is(err, store.ErrConflict) { // the controller has seen the wish in between, perhaps, and goes on by itself
+		now, readErr := read(ctx, weights)
+		if readErr == nil && now.DesiredWeight == o.weight && !rolledBack(now, o.weight) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("begin the move of cluster %s to %d anew: %w; try again", o.cluster, o.weight, err)
 	}
 	if _, err := fmt.Fprintf(out, "cluster %s: the move to %d, which was rolled back, begins anew at %d\n", clean(o.cluster), o.weight, before.CurrentWeight); err != nil {
 		return fmt.Errorf("write: %w", err)

@@ -27,7 +27,9 @@ type script struct {
 	desired []int
 	anew    []store.Row // what was acknowledged
 	reads   int
-	onRead  func(n int)
+
+	conflict bool // the controller writes first
+	onRead   func(n int)
 }
 
 func (s *script) Read(context.Context) (store.Row, error) {
@@ -59,7 +61,11 @@ func (s *script) Create(context.Context, store.Row) error {
 }
 
 func (s *script) Acknowledge(_ context.Context, read, row store.Row) error {
-	if read != s.before {
+	stands := s.before
+	if len(s.desired) > 0 {
+		stands.DesiredWeight = s.desired[len(s.desired)-1]
+	}
+	if read != stands || s.conflict {
 		return store.ErrConflict
 	}
 	s.anew = append(s.anew, row)
@@ -128,6 +134,23 @@ func TestSetWeight(t *testing.T) {
 			reason:  "A move that went back will not arrive.",
 			script:  script{before: before, rows: []any{moving(80, 40, 20, store.RolledBack, "went back from 40 to 20 after 5 refusals")}},
 			options: setWeightOptions{wait: true, timeout: time.Minute}, code: failed, want: "rolled back: went back from 40 to 20", golden: "rolledback.txt",
+		},
+		"AnewAfterAnotherWish": {
+			reason:  "No controller has seen the wish in between, so it would rest.",
+			script:  script{before: moving(20, 20, 20, store.RolledBack, "went back"), rows: []any{moving(80, 30, 30, store.Moving, "held"), moving(80, 80, 80, store.Arrived, "")}},
+			options: setWeightOptions{wait: true, timeout: time.Minute}, golden: "anotherwish.txt", anew: []store.Row{{ClusterName: "east", DesiredWeight: 80, CurrentWeight: 20}},
+		},
+		"SeenMeanwhile": {
+			reason: "A controller has seen the wish in between, and goes on.",
+			script: script{before: moving(20, 20, 20, store.RolledBack, "went back"), conflict: true, rows: []any{
+				moving(80, 30, 30, store.Moving, "held"), moving(80, 80, 80, store.Arrived, ""),
+			}},
+			options: setWeightOptions{wait: true, timeout: time.Minute}, golden: "seen.txt",
+		},
+		"Conflict": {
+			reason:  "Somebody writes all the time.",
+			script:  script{before: moving(80, 20, 20, store.RolledBack, "went back"), conflict: true, rows: []any{moving(80, 20, 20, store.RolledBack, "went back")}},
+			options: setWeightOptions{timeout: time.Minute}, code: failed, want: "begin the move of cluster east to 80 anew", golden: "conflict.txt",
 		},
 		"Anew": {
 			reason:  "A move that went back and is wanted again begins where it came from.",
