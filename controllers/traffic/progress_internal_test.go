@@ -148,7 +148,7 @@ func TestMetricsWhileTheStoreIsAway(t *testing.T) {
 	}
 	r.dns.Fail("two", nil)
 	generation, _ := r.weight.now()
-	r.served.note(generation, dns.Result{Ingress: types.NamespacedName{Namespace: namespace, Name: "three"}}, true, false) // as if another one were not in sync
+	r.served.note(generation, dns.Result{Ingress: types.NamespacedName{Namespace: namespace, Name: "three"}}, true, false, r.clock.Now()) // as if another one were not in sync
 	r.run(2 * r.opts.PollInterval)
 	if got := valueOf(t, r.metrics.pending); got != 1 {
 		t.Errorf("%v ingresses are pending, want 1", got)

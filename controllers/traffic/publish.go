@@ -6,8 +6,10 @@ import (
 	"slices"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/penstock-dev/penstock/dns"
 )
@@ -73,7 +75,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	batch = slices.DeleteFunc(slices.Clone(batch), func(name types.NamespacedName) bool {
 		theirs := c.isTheirs(ctx, name)
 		if theirs { // it may be waited for since before the flags left it out
-			c.forget(name)
+			c.forget(ctx, name)
 		}
 		return theirs
 	})
@@ -94,14 +96,16 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		ingress, err := c.source.Ingress(ctx, r.Ingress)
 		switch {
 		case err == nil:
-			c.served.note(generation, r, proof, drain)
+			c.note(ctx, generation, r, proof, drain)
 			c.events.ingress(ingress, r)
 		case !apierrors.IsNotFound(err):
-			c.served.note(generation, r, proof, drain)
+			c.note(ctx, generation, r, proof, drain)
 		case r.Err != nil || r.Status.Err != nil:
-			c.events.stuck(c.served.stuck(generation, r))
+			c.events.stuck(c.served.stuck(generation, r, c.source.exists(ctx, r.Ingress)))
+		case c.source.exists(ctx, r.Ingress) && (!r.Status.InSync || r.EffectiveAt.After(now)): // the flags leave it out, or a finalizer holds it, and it is served
+			c.served.leaving(generation, r, now)
 		default: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
-			c.forget(r.Ingress)
+			c.forget(ctx, r.Ingress)
 		}
 		switch {
 		case c.weight.generationIsNot(generation): // it may have been published with the weight before
@@ -117,7 +121,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		}
 	}
 	for name := range theirs { // others publish them
-		c.forget(name)
+		c.forget(ctx, name)
 	}
 	c.progress()
 	if waits { // at rest, nothing follows from it
@@ -126,10 +130,50 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	return again
 }
 
+// ready tells whether a host is to get traffic, as far as its endpoints say.
+func (c *Controller) ready(ctx context.Context, ingress *networkingv1.Ingress, host string) (bool, error) {
+	ready, err := c.source.ready(ctx, ingress, host)
+	if err != nil || !c.weight.wanted() {
+		return ready, err
+	}
+	generation, _ := c.weight.now()
+	held := c.served.holds(client.ObjectKeyFromObject(ingress), host, ready, generation)
+	return ready && !held, nil
+}
+
+// note keeps what became of an Ingress.
+func (c *Controller) note(ctx context.Context, generation int64, r dns.Result, proof, drain bool) {
+	before := c.served.hosts(r.Ingress)
+	if c.served.note(generation, r, proof, drain, c.opts.clock.Now()) {
+		c.queue.Add(r.Ingress)
+	}
+	after := c.served.hosts(r.Ingress)
+	c.bequeath(ctx, r.Ingress, slices.DeleteFunc(before, func(host string) bool { return slices.Contains(after, host) }))
+}
+
 // forget says that an Ingress has nothing to publish.
-func (c *Controller) forget(name types.NamespacedName) {
+func (c *Controller) forget(ctx context.Context, name types.NamespacedName) {
+	hosts := c.served.hosts(name)
 	c.served.forget(name, c.opts.clock.Now())
+	c.bequeath(ctx, name, hosts)
 	c.events.forget(name)
+}
+
+// bequeath has Ingresses that have hosts which another has lost be waited for at once.
+func (c *Controller) bequeath(ctx context.Context, from types.NamespacedName, hosts []string) {
+	for _, host := range hosts {
+		heirs, err := c.source.Serving(ctx, host)
+		if err != nil {
+			c.log.Warnw("not known who has a host now", "host", host, "error", err)
+			continue
+		}
+		for _, heir := range heirs {
+			if name := client.ObjectKeyFromObject(heir); name != from {
+				c.served.inherit(name, host)
+				c.queue.Add(name)
+			}
+		}
+	}
 }
 
 // isRefused tells whether nothing but a change of somebody else can help an Ingress. A read that failed for another reason says nothing about that.

@@ -207,7 +207,7 @@ func newController(
 func newPublisher(c *Controller, backend dns.Backend, registerer prometheus.Registerer) (*dns.Publisher, error) {
 	publisher, err := dns.NewPublisher(c.opts.ClusterName, c.source, backend, c.weight, c.log, dns.PublisherOptions{
 		AnnotationPrefix: c.opts.AnnotationPrefix, HealthCheck: c.weight.healthCheck, HostTTL: c.opts.HostTTL, InnerTTL: c.opts.InnerTTL,
-		Ready: c.source.ready, Prove: c.weight.wanted, CallTimeout: publishTimeout, Clock: c.opts.clock, Registerer: registerer,
+		Ready: c.ready, Prove: c.weight.wanted, CallTimeout: publishTimeout, Clock: c.opts.clock, Registerer: registerer,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cluster publisher: %w", err)

@@ -15,7 +15,16 @@ import (
 type served struct {
 	mu        sync.Mutex // guards the following
 	ingresses map[types.NamespacedName]serving
-	swept     time.Time
+	// owed is how far hosts were that an Ingress has lost: whichever has such a host next is not new, because DNS still answers with what was published before.
+	owed  map[string]owed
+	drain bool // the weight is 0
+	swept time.Time
+}
+
+// owed is the last generation that a host is known to have been served with, and when its Ingress lost it.
+type owed struct {
+	served int64
+	since  time.Time
 }
 
 // serving is how far one Ingress is.
@@ -25,12 +34,24 @@ type serving struct {
 	done       bool      // in sync, or refused, which nobody waits for
 	refused    int       // hosts
 	gone       bool      // the Ingress, though DNS may still answer with its records
+	leads      bool      // with gone: they lead to an Ingress that is there, and only left out, so that a drain waits for them
 	since      time.Time // of gone, where its records are withdrawn
 	// served is the last generation that it is known to be served with, or began with; effectiveAt is when that was effective. What else changes of an
 	// Ingress is of no concern to the cluster's weight.
 	served      int64
 	effectiveAt time.Time
+	flaps       map[string]flap // of hosts, while it is not known to be served
 }
+
+// flap is a host whose Services become ready and unready while a weight is on its way.
+type flap struct {
+	down  bool
+	falls int
+}
+
+// manyFalls is how often a host may lose its endpoints and get them back while a weight is on its way. Each time it has other records, which DNS has to answer with
+// first, so one that goes on like that would hold up the whole cluster for ever.
+const manyFalls = 3
 
 // pending tells whether an Ingress is there, and not known to be served with a generation of the weight.
 func (s serving) pending(generation int64) bool {
@@ -44,7 +65,16 @@ type progress struct {
 	effectiveAt      time.Time // of the generation; zero is long ago
 }
 
-func newServed() *served { return &served{ingresses: map[types.NamespacedName]serving{}} }
+func newServed() *served {
+	return &served{ingresses: map[types.NamespacedName]serving{}, owed: map[string]owed{}}
+}
+
+// drains says whether the weight is 0.
+func (s *served) drains(drain bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drain = drain
+}
 
 // expect says that these Ingresses are all there are. One that is not known yet is waited for.
 func (s *served) expect(names []types.NamespacedName) {
@@ -80,19 +110,90 @@ func (s *served) forget(name types.NamespacedName, now time.Time) {
 	if !known || state.gone && !state.since.IsZero() {
 		return
 	}
+	s.owe(state, nil, now)
 	s.ingresses[name] = serving{generation: -1, served: state.served, gone: true, since: now}
 	if now.Sub(s.swept) < remembered {
 		return
 	}
 	s.swept = now
+	maps.DeleteFunc(s.owed, func(_ string, o owed) bool { return now.Sub(o.since) > remembered })
 	maps.DeleteFunc(s.ingresses, func(_ types.NamespacedName, state serving) bool {
 		return state.gone && !state.since.IsZero() && now.Sub(state.since) > remembered
 	})
 }
 
-// stuck keeps what became of an Ingress that is gone and whose records could not be withdrawn. It serves nobody any more, so no weight waits for it. What
-// the result does not know of its hosts, because they could not be read, is added.
-func (s *served) stuck(generation int64, r dns.Result) dns.Result {
+// holds tells whether a host that is ready now is to stay without traffic until DNS answers with that, since it has fallen often while a generation of the
+// weight is on its way.
+func (s *served) holds(name types.NamespacedName, host string, ready bool, generation int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, known := s.ingresses[name]
+	if !known || state.served >= generation {
+		return false
+	}
+	f := state.flaps[host]
+	switch {
+	case !ready && !f.down:
+		f = flap{down: true, falls: f.falls + 1}
+	case ready && f.falls < manyFalls:
+		f.down = false
+	}
+	if state.flaps = maps.Clone(state.flaps); state.flaps == nil {
+		state.flaps = map[string]flap{}
+	}
+	state.flaps[host] = f
+	s.ingresses[name] = state
+	return ready && f.down
+}
+
+// owe notes hosts that an Ingress has no more; s.mu is held.
+func (s *served) owe(before serving, now []dns.HostResult, at time.Time) {
+	for _, lost := range before.result.Hosts {
+		if !slices.ContainsFunc(now, func(h dns.HostResult) bool { return h.Host == lost.Host }) {
+			s.owed[lost.Host] = owed{before.served, at}
+		}
+	}
+}
+
+// inherit says that an Ingress has a host that another one has just lost.
+func (s *served) inherit(name types.NamespacedName, host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	debt, found := s.owed[host]
+	if !found {
+		return
+	}
+	state, known := s.ingresses[name]
+	if !known {
+		state = serving{generation: -1, served: debt.served}
+	}
+	state.served = min(state.served, debt.served)
+	s.ingresses[name] = state
+}
+
+// hosts returns those that an Ingress was last seen with.
+func (s *served) hosts(name types.NamespacedName) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var hosts []string
+	for _, h := range s.ingresses[name].result.Hosts {
+		hosts = append(hosts, h.Host)
+	}
+	return hosts
+}
+
+// leaving keeps what became of an Ingress that is there, but left out, while DNS may still answer with its records.
+func (s *served) leaving(generation int64, r dns.Result, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.ingresses[r.Ingress]
+	s.owe(state, nil, now)
+	s.ingresses[r.Ingress] = serving{generation: generation, served: state.served, result: r, gone: true, leads: !r.Status.InSync}
+}
+
+// stuck keeps what became of an Ingress that is gone, or left out, and whose records could not be withdrawn. One that is gone serves nobody any more, so no
+// weight waits for it; for one that is there a drain does. What the result does not know of its hosts, because they could not be read, is added.
+func (s *served) stuck(generation int64, r dns.Result, there bool) dns.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.ingresses[r.Ingress]
@@ -100,6 +201,7 @@ func (s *served) stuck(generation int64, r dns.Result) dns.Result {
 		r.Hosts = state.result.Hosts
 	}
 	state.generation, state.result, state.gone, state.refused = generation, r, true, max(len(r.Hosts), 1)
+	state.leads = there && slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
 	s.ingresses[r.Ingress] = state
 	return r
 }
@@ -107,7 +209,9 @@ func (s *served) stuck(generation int64, r dns.Result) dns.Result {
 // note keeps what became of an Ingress that was published with a generation of the weight, or a later one. Where nobody waits for evidence, because the
 // weight is acknowledged, what a backend takes for in sync counts. Nobody waits for what is refused, but with drain, which says that the weight is 0: it must
 // not be taken for served while a host has more, or may have because what is published cannot be read.
-func (s *served) note(generation int64, r dns.Result, proof, drain bool) {
+//
+// It tells whether hosts may have been held that need not be any more.
+func (s *served) note(generation int64, r dns.Result, proof, drain bool, now time.Time) (released bool) {
 	done := r.InSync() || !proof && r.Err == nil && r.Status.Err == nil && r.Status.InSync
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,15 +230,30 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool) {
 		traffic := r.Err != nil || slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
 		state.done, state.refused, at = !drain || !traffic, max(len(r.Hosts), 1), time.Time{}
 	}
-	switch {
-	case !known: // it has never been served with another weight
-		state.served = generation
-	case state.done && before.served < generation:
+	s.owe(before, r.Hosts, now)
+	last := before.served
+	if !known { // it has never been served with another weight
+		last = generation
+	}
+	for _, host := range r.Hosts {
+		if debt, found := s.owed[host.Host]; found && host.Err == nil {
+			last = min(last, debt.served)
+			if state.done {
+				delete(s.owed, host.Host)
+			}
+		}
+	}
+	if state.done && last < generation {
 		state.served, state.effectiveAt = generation, at
-	default:
-		state.served, state.effectiveAt = before.served, before.effectiveAt
+	} else {
+		state.served, state.effectiveAt = last, before.effectiveAt
+	}
+	held := slices.ContainsFunc(slices.Collect(maps.Values(before.flaps)), func(f flap) bool { return f.down })
+	if state.served < generation {
+		state.flaps, held = before.flaps, false
 	}
 	s.ingresses[r.Ingress] = state
+	return held
 }
 
 // of returns how far all are with a generation of the weight.
@@ -145,6 +264,10 @@ func (s *served) of(generation int64) progress {
 	for _, state := range s.ingresses {
 		p.refused += state.refused
 		if state.gone {
+			if state.leads && s.drain {
+				p.pending++
+				p.unserved++
+			}
 			continue
 		}
 		if state.pending(generation) {

@@ -86,6 +86,11 @@ func (s *source) Ingress(ctx context.Context, name types.NamespacedName) (*netwo
 	return ingress, nil
 }
 
+// exists tells whether there is an Ingress, be it one that the flags leave out.
+func (s *source) exists(ctx context.Context, name types.NamespacedName) bool {
+	return s.caches.Get(ctx, name, &networkingv1.Ingress{}) == nil
+}
+
 // Serving implements dns.Source.
 func (s *source) Serving(ctx context.Context, host string) ([]*networkingv1.Ingress, error) {
 	list := &networkingv1.IngressList{}

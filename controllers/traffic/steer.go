@@ -234,6 +234,7 @@ func (c *Controller) publishWeight(ctx context.Context, row store.Row, target in
 	}
 	c.log.Infow("weight to publish", "weight", target, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "ingresses", len(names))
 	c.served.expect(names)
+	c.served.drains(target == 0)
 	c.weight.set(target, percent, check, unserved)
 	for _, name := range names {
 		c.queue.Add(name)

@@ -11,6 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -112,12 +115,19 @@ func TestRecordsThatCannotBeWithdrawn(t *testing.T) {
 		return objects
 	}
 	for name, tc := range map[string]struct {
-		err  error
-		gone func(r *rig)
+		err   error
+		gone  func(r *rig)
+		there bool // the Ingress, which serves what the records lead to
 	}{
-		"Refused": {dns.Refuse(errors.New("not ours any more")), func(r *rig) { r.remove(ours()[0]) }},
-		"Denied":  {errors.New("AccessDenied"), func(r *rig) { r.remove(ours()[0]) }},
-		"LeftOut": {errors.New("AccessDenied"), func(r *rig) { r.apply(app("two", "two.example.com")[0]) }},
+		"Refused": {dns.Refuse(errors.New("not ours any more")), func(r *rig) { r.remove(ours()[0]) }, false},
+		"Denied":  {errors.New("AccessDenied"), func(r *rig) { r.remove(ours()[0]) }, false},
+		"LeftOut": {errors.New("AccessDenied"), func(r *rig) { r.apply(app("two", "two.example.com")[0]) }, true},
+		"Finalizer": {errors.New("AccessDenied"), func(r *rig) {
+			held := ours()[0]
+			held.SetFinalizers([]string{"example.com/balancer"})
+			r.apply(held)
+			r.remove(held)
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,12 +141,22 @@ func TestRecordsThatCannotBeWithdrawn(t *testing.T) {
 			tc.gone(r)
 			r.run(time.Minute)
 			r.desire(0)
-			r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
+			waited := 0.0
+			if tc.there { // and so has more than the weight
+				waited = 1
+				r.until("all but the last step are done", func() bool { return r.row.now().CurrentWeight == 20 })
+				r.run(time.Hour)
+				if got := r.row.now().CurrentWeight; got != 20 {
+					t.Errorf("CurrentWeight %d, and an Ingress that is there has %v", got, r.published("two"))
+				}
+			} else {
+				r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
+			}
 			if got := valueOf(t, r.metrics.refused); got != 1 {
 				t.Errorf("%v hosts are counted, want 1", got)
 			}
-			if got := valueOf(t, r.metrics.pending); got != 0 {
-				t.Errorf("%v ingresses are waited for", got)
+			if got := valueOf(t, r.metrics.pending); got != waited {
+				t.Errorf("%v ingresses are waited for, want %v", got, waited)
 			}
 			if r.notes.with("Warning NotWithdrawn controller", "shop/two", "two.example.com", tc.err.Error()) != 1 {
 				t.Errorf("events %q", r.notes.lines)
@@ -147,6 +167,7 @@ func TestRecordsThatCannotBeWithdrawn(t *testing.T) {
 				t.Errorf("the status has hosts %+v", status.Hosts)
 			}
 			r.dns.Fail("two", nil)
+			r.until("the cluster is drained", func() bool { return r.row.now().CurrentWeight == 0 })
 			r.run(10 * time.Minute)
 			status = r.status(httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
 			if left := r.published("two"); len(left) > 0 || len(status.Hosts) != 1 || valueOf(t, r.metrics.refused) != 0 {
@@ -215,5 +236,79 @@ func TestACanaryThatCannotBeTold(t *testing.T) {
 	r.run(time.Minute)
 	if !told {
 		t.Error("the Canary is not told, although it can be")
+	}
+}
+
+// An Ingress is renamed while its host is on its way to 0: another one has the host now, and DNS answers with what was published for the first.
+func TestARenamedIngressIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const slow = 3 * time.Minute
+	for name, change := range map[string]func(r *rig, before, after client.Object){
+		"CreatedThenDeleted": func(r *rig, before, after client.Object) {
+			r.apply(after)
+			r.run(time.Second)
+			r.remove(before)
+		},
+		"DeletedThenCreated": func(r *rig, before, after client.Object) {
+			r.remove(before)
+			r.run(time.Second)
+			r.apply(after)
+		},
+		"HostMoved": func(r *rig, before, after client.Object) {
+			moved := before.DeepCopyObject().(*networkingv1.Ingress)
+			moved.Spec.Rules[0].Host = "elsewhere.example.com"
+			r.apply(moved)
+			r.run(time.Second)
+			r.apply(after)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+			r.run(5 * time.Minute)
+			r.desire(0)
+			r.moment()
+			r.dns.SetSyncDelay(slow)
+			renamed := app("renamed", "one.example.com")[0]
+			renamed.SetCreationTimestamp(metav1.NewTime(start.Add(time.Hour)))
+			change(r, app("one", "one.example.com")[0], renamed)
+			took := r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
+			if took < slow-5*time.Second {
+				t.Errorf("0 is acknowledged after %s, and DNS serves the host with it after %s", took, slow)
+			}
+			r.run(2 * time.Hour)
+			r.desire(50)
+			r.until("what is past holds up nothing", func() bool { return r.row.now().CurrentWeight == 50 })
+		})
+	}
+}
+
+// The records of an Ingress that loses the filter's annotation are withdrawn, and looked at until DNS has forgotten them: a drain waits for that, since the
+// Ingress is there, and nothing of it is remembered afterwards.
+func TestTheWithdrawalOfALeftOutIngress(t *testing.T) {
+	t.Parallel()
+	const slow = 3 * time.Minute
+	ours := func(name string) []client.Object {
+		objects := app(name, name+".example.com")
+		objects[0].SetAnnotations(map[string]string{"team": "shop"})
+		return objects
+	}
+	r := newRig(t, []string{"-annotation-filter", "team=shop"}, append(ours("one"), ours("two")...)...)
+	r.run(5 * time.Minute)
+	r.desire(0)
+	r.moment()
+	r.dns.SetSyncDelay(slow)
+	r.apply(app("two", "two.example.com")[0])
+	if took := r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 }); took < slow-5*time.Second {
+		t.Errorf("0 is acknowledged after %s, and DNS has forgotten the host after %s", took, slow)
+	}
+	r.run(time.Hour)
+	two := types.NamespacedName{Namespace: namespace, Name: "two"}
+	results, err := r.publisher.Sync(t.Context(), two)
+	if err != nil || len(results) == 1 && !results[0].EffectiveAt.IsZero() && results[0].EffectiveAt.Before(r.clock.Now().Add(-time.Minute)) {
+		t.Errorf("an hour later the withdrawal is still remembered: %+v, error %v", results, err)
+	}
+	if left := r.published("two"); len(left) > 0 || r.served.knows(two) {
+		t.Errorf("left %v, known %t", left, r.served.knows(two))
 	}
 }

@@ -139,3 +139,70 @@ func TestAWeightThatChangesMeanwhile(t *testing.T) {
 		t.Errorf("published %v, row %+v", got, r.row.now())
 	}
 }
+
+// A sick host that is ready and unready by turns has other records each time, and DNS never answers with the last ones. It is held without traffic until DNS does,
+// so that a cluster can be moved, and drained, whatever its hosts do. One that falls a few times gets its traffic back as ever.
+func TestAHostThatIsReadyByTurnsHoldsUpNoMove(t *testing.T) {
+	t.Parallel()
+	flags := []string{"-ramp-step", "50", "-ramp-interval", "1m"}
+	for name, to := range map[string]int{"Drain": 0, "Less": 40} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, flags, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+			r.run(5 * time.Minute)
+			r.desire(to)
+			flips := 0
+			for r.row.now().CurrentWeight != to {
+				if flips++; flips > 120 {
+					t.Fatalf("after %d turns, in %s: %+v", flips, time.Duration(flips)*10*time.Second, r.row.now())
+				}
+				r.apply(endpoints("two", flips%2 == 0))
+				r.run(10 * time.Second) // DNS needs 20 s
+			}
+			r.apply(endpoints("two", true))
+			r.run(time.Minute)
+			if got := r.published("two")["two.example.com"]; got != to {
+				t.Errorf("served, ready, and published with %d, want %d", got, to)
+			}
+		})
+	}
+	t.Run("Held", func(t *testing.T) { // it is ready, and nothing happens any more but that DNS answers
+		t.Parallel()
+		r := newRig(t, nil, app("one", "one.example.com")...)
+		r.run(5 * time.Minute)
+		r.dns.SetSyncDelay(time.Minute)
+		r.desire(40)
+		for turn := range 6 {
+			r.apply(endpoints("one", turn%2 == 1))
+			r.run(10 * time.Second)
+		}
+		if got := r.published("one")["one.example.com"]; got != 0 || r.row.now().CurrentWeight != 100 {
+			t.Errorf("published with %d, row %+v, want 0 until DNS answers", got, r.row.now())
+		}
+		r.until("the weight is served", func() bool { return r.row.now().CurrentWeight == 40 })
+		r.run(10 * time.Second)
+		if got := r.published("one")["one.example.com"]; got != 40 {
+			t.Errorf("served, ready, and published with %d, want 40", got)
+		}
+	})
+	t.Run("Few", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, flags, app("one", "one.example.com")...)
+		r.run(5 * time.Minute)
+		r.dns.SetSyncDelay(time.Hour)
+		r.desire(40)
+		r.run(2 * time.Minute)
+		for turn := range 2 {
+			r.apply(endpoints("one", false))
+			r.moment()
+			if got := r.published("one")["one.example.com"]; got != 0 {
+				t.Errorf("turn %d: published with %d while nobody is ready", turn, got)
+			}
+			r.apply(endpoints("one", true))
+			r.moment()
+			if got := r.published("one")["one.example.com"]; got != 50 {
+				t.Errorf("turn %d: published with %d, want 50, the first step", turn, got)
+			}
+		}
+	})
+}
