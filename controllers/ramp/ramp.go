@@ -55,6 +55,12 @@ func Target(row store.Row, o Options) int {
 	return weight
 }
 
+// Published returns the weight that a row tells others publish: that of a move that is under way, else CurrentWeight. It is false if the row tells nothing.
+func Published(row store.Row) (weight int, known bool) {
+	weight, at := locate(row)
+	return weight, at != unmoved || row.CurrentWeight != store.Unknown
+}
+
 // Begin returns the row that must be stored before its Target is published. A Target that nobody has decided on in a step, as when weights change at once or
 // CurrentWeight is not known, gets a Ramp that says so. Otherwise a wish that comes back to CurrentWeight before another was acknowledged would pass for one
 // that is served, although that other is published.

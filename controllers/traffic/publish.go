@@ -102,7 +102,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 			c.note(ctx, generation, r, proof, drain)
 		case r.Err != nil || r.Status.Err != nil:
 			c.events.stuck(c.served.stuck(generation, r, c.source.exists(ctx, r.Ingress)))
-		case c.source.exists(ctx, r.Ingress) && (!r.Status.InSync || r.EffectiveAt.After(now)): // the flags leave it out, or a finalizer holds it, and it is served
+		case c.source.holds(ctx, r.Ingress) && (!r.Status.InSync || r.EffectiveAt.After(now)):
 			c.served.leaving(generation, r, now)
 		default: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
 			c.forget(ctx, r.Ingress)
@@ -133,11 +133,11 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 // ready tells whether a host is to get traffic, as far as its endpoints say.
 func (c *Controller) ready(ctx context.Context, ingress *networkingv1.Ingress, host string) (bool, error) {
 	ready, err := c.source.ready(ctx, ingress, host)
-	if err != nil || !c.weight.wanted() {
+	if err != nil || !c.weight.wanted() || c.opts.AssumeSyncAfter > 0 { // which never ends that a weight is on its way
 		return ready, err
 	}
 	generation, _ := c.weight.now()
-	held := c.served.holds(client.ObjectKeyFromObject(ingress), host, ready, generation)
+	held := c.served.holds(client.ObjectKeyFromObject(ingress), host, ready, generation, c.opts.clock.Now())
 	return ready && !held, nil
 }
 

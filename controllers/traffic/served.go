@@ -47,11 +47,16 @@ type serving struct {
 type flap struct {
 	down  bool
 	falls int
+	since time.Time // the last fall
 }
 
-// manyFalls is how often a host may lose its endpoints and get them back while a weight is on its way. Each time it has other records, which DNS has to answer with
-// first, so one that goes on like that would hold up the whole cluster for ever.
-const manyFalls = 3
+// A host that loses its endpoints and gets them back has other records each time, which DNS has to answer with first, so one that goes on like that would hold up the
+// whole cluster for ever. From the manyFalls-th fall on, each within fallsWithin of the one before, it stays down until DNS answers, but not longer than heldFor.
+const (
+	manyFalls   = 3
+	fallsWithin = 10 * time.Minute
+	heldFor     = 5 * time.Minute
+)
 
 // pending tells whether an Ingress is there, and not known to be served with a generation of the weight.
 func (s serving) pending(generation int64) bool {
@@ -116,7 +121,6 @@ func (s *served) forget(name types.NamespacedName, now time.Time) {
 		return
 	}
 	s.swept = now
-	maps.DeleteFunc(s.owed, func(_ string, o owed) bool { return now.Sub(o.since) > remembered })
 	maps.DeleteFunc(s.ingresses, func(_ types.NamespacedName, state serving) bool {
 		return state.gone && !state.since.IsZero() && now.Sub(state.since) > remembered
 	})
@@ -124,7 +128,7 @@ func (s *served) forget(name types.NamespacedName, now time.Time) {
 
 // holds tells whether a host that is ready now is to stay without traffic until DNS answers with that, since it has fallen often while a generation of the
 // weight is on its way.
-func (s *served) holds(name types.NamespacedName, host string, ready bool, generation int64) bool {
+func (s *served) holds(name types.NamespacedName, host string, ready bool, generation int64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state, known := s.ingresses[name]
@@ -133,9 +137,11 @@ func (s *served) holds(name types.NamespacedName, host string, ready bool, gener
 	}
 	f := state.flaps[host]
 	switch {
+	case !ready && !f.down && now.Sub(f.since) > fallsWithin:
+		f = flap{down: true, falls: 1, since: now}
 	case !ready && !f.down:
-		f = flap{down: true, falls: f.falls + 1}
-	case ready && f.falls < manyFalls:
+		f = flap{down: true, falls: f.falls + 1, since: now}
+	case ready && (f.falls < manyFalls || now.Sub(f.since) > heldFor):
 		f.down = false
 	}
 	if state.flaps = maps.Clone(state.flaps); state.flaps == nil {
@@ -146,13 +152,27 @@ func (s *served) holds(name types.NamespacedName, host string, ready bool, gener
 	return ready && f.down
 }
 
+// held tells whether a host may be one that holds keeps down.
+func (s *served) held(name types.NamespacedName, host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.ingresses[name].flaps[host]
+	return f.down && f.falls >= manyFalls
+}
+
 // owe notes hosts that an Ingress has no more; s.mu is held.
 func (s *served) owe(before serving, now []dns.HostResult, at time.Time) {
 	for _, lost := range before.result.Hosts {
-		if !slices.ContainsFunc(now, func(h dns.HostResult) bool { return h.Host == lost.Host }) {
-			s.owed[lost.Host] = owed{before.served, at}
+		if lost.Err != nil || slices.ContainsFunc(now, func(h dns.HostResult) bool { return h.Host == lost.Host }) {
+			continue
 		}
+		debt := owed{before.served, at}
+		if older, found := s.owed[lost.Host]; found {
+			debt.served = min(debt.served, older.served)
+		}
+		s.owed[lost.Host] = debt
 	}
+	maps.DeleteFunc(s.owed, func(_ string, o owed) bool { return at.Sub(o.since) > remembered })
 }
 
 // inherit says that an Ingress has a host that another one has just lost.
@@ -182,7 +202,7 @@ func (s *served) hosts(name types.NamespacedName) []string {
 	return hosts
 }
 
-// leaving keeps what became of an Ingress that is there, but left out, while DNS may still answer with its records.
+// leaving keeps what became of an Ingress that is there, and not published any more, while DNS may still answer with its records.
 func (s *served) leaving(generation int64, r dns.Result, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,8 +220,9 @@ func (s *served) stuck(generation int64, r dns.Result, there bool) dns.Result {
 	if len(r.Hosts) == 0 {
 		r.Hosts = state.result.Hosts
 	}
+	leads := state.gone && state.leads // as it was withdrawn before
 	state.generation, state.result, state.gone, state.refused = generation, r, true, max(len(r.Hosts), 1)
-	state.leads = there && slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
+	state.leads = there && (leads || slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 }))
 	s.ingresses[r.Ingress] = state
 	return r
 }

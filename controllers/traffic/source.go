@@ -91,6 +91,13 @@ func (s *source) exists(ctx context.Context, name types.NamespacedName) bool {
 	return s.caches.Get(ctx, name, &networkingv1.Ingress{}) == nil
 }
 
+// holds tells whether there is an Ingress that is not published any more and that no other publisher has: one that a finalizer holds, or that the flags leave out
+// where there is no other.
+func (s *source) holds(ctx context.Context, name types.NamespacedName) bool {
+	ingress := &networkingv1.Ingress{}
+	return s.caches.Get(ctx, name, ingress) == nil && (s.sole || s.filter.mine(ingress))
+}
+
 // Serving implements dns.Source.
 func (s *source) Serving(ctx context.Context, host string) ([]*networkingv1.Ingress, error) {
 	list := &networkingv1.IngressList{}

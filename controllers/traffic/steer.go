@@ -144,11 +144,8 @@ func (c *Controller) published(row store.Row) int {
 	if weight, known := c.weight.whole(); known {
 		return weight
 	}
-	switch {
-	case row.Moves():
-		return min(row.Ramp.Weight, 100)
-	case row.CurrentWeight != store.Unknown:
-		return min(row.CurrentWeight, 100)
+	if weight, known := ramp.Published(row); known {
+		return weight
 	}
 	return 100
 }

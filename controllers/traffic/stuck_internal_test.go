@@ -3,8 +3,10 @@ package traffic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -283,32 +285,86 @@ func TestARenamedIngressIsWaitedFor(t *testing.T) {
 	}
 }
 
-// The records of an Ingress that loses the filter's annotation are withdrawn, and looked at until DNS has forgotten them: a drain waits for that, since the
-// Ingress is there, and nothing of it is remembered afterwards.
-func TestTheWithdrawalOfALeftOutIngress(t *testing.T) {
+// An Ingress that is there, and is published no more, is followed until DNS has forgotten it: a drain waits for that, whatever goes wrong meanwhile, and nothing of
+// it is remembered afterwards. One that the flags leave out may be another controller's as soon as its records are withdrawn.
+func TestTheWithdrawalOfAnIngressThatIsThere(t *testing.T) {
 	t.Parallel()
 	const slow = 3 * time.Minute
+	filter := []string{"-annotation-filter", "team=shop"}
 	ours := func(name string) []client.Object {
 		objects := app(name, name+".example.com")
 		objects[0].SetAnnotations(map[string]string{"team": "shop"})
 		return objects
 	}
-	r := newRig(t, []string{"-annotation-filter", "team=shop"}, append(ours("one"), ours("two")...)...)
+	leave := func(r *rig) { r.apply(app("two", "two.example.com")[0]) }
+	for name, tc := range map[string]struct {
+		flags []string
+		leave func(r *rig)
+	}{
+		"LeftOut": {append(slices.Clone(filter), "-sole-publisher"), leave},
+		"Finalizer": {filter, func(r *rig) {
+			held := ours("two")[0]
+			held.SetFinalizers([]string{"example.com/balancer"})
+			r.apply(held)
+			r.remove(held)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, tc.flags, append(ours("one"), ours("two")...)...)
+			r.run(5 * time.Minute)
+			r.desire(0)
+			r.moment()
+			r.dns.SetSyncDelay(slow)
+			begun := r.clock.Now()
+			tc.leave(r)
+			r.run(30 * time.Second)
+			r.dns.Fail("two", errors.New("throttled"))
+			r.run(10 * time.Second)
+			r.dns.Fail("two", nil)
+			r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
+			if took := r.clock.Since(begun); took < slow-5*time.Second {
+				t.Errorf("0 is acknowledged after %s, and DNS has forgotten the host after %s", took, slow)
+			}
+			r.run(time.Hour)
+			two := types.NamespacedName{Namespace: namespace, Name: "two"}
+			if left := r.published("two"); len(left) > 0 || r.served.knows(two) {
+				t.Errorf("left %v, known %t", left, r.served.knows(two))
+			}
+		})
+	}
+	t.Run("AnotherController", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, filter, append(ours("one"), ours("two")...)...)
+		r.run(5 * time.Minute)
+		two := types.NamespacedName{Namespace: namespace, Name: "two"}
+		records, err := r.dns.Published(t.Context(), cluster, two, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave(r)
+		r.run(2 * time.Second)
+		if _, err := r.dns.Publish(t.Context(), dns.Publication{Ingress: two, Cluster: cluster, Records: records}); err != nil {
+			t.Fatal(err)
+		}
+		r.queue.Add(two) // as for the event of its DNSEndpoint
+		r.run(10 * time.Second)
+		if len(r.published("two")) == 0 {
+			t.Error("what another controller has taken over is withdrawn again")
+		}
+	})
+}
+
+// Debts of hosts end, though no Ingress goes.
+func TestWhatHostsOweIsForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
 	r.run(5 * time.Minute)
-	r.desire(0)
-	r.moment()
-	r.dns.SetSyncDelay(slow)
-	r.apply(app("two", "two.example.com")[0])
-	if took := r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 }); took < slow-5*time.Second {
-		t.Errorf("0 is acknowledged after %s, and DNS has forgotten the host after %s", took, slow)
+	for i := range 18 {
+		r.apply(app("one", fmt.Sprintf("preview-%d.example.com", i))...)
+		r.run(5 * time.Minute)
 	}
-	r.run(time.Hour)
-	two := types.NamespacedName{Namespace: namespace, Name: "two"}
-	results, err := r.publisher.Sync(t.Context(), two)
-	if err != nil || len(results) == 1 && !results[0].EffectiveAt.IsZero() && results[0].EffectiveAt.Before(r.clock.Now().Add(-time.Minute)) {
-		t.Errorf("an hour later the withdrawal is still remembered: %+v, error %v", results, err)
-	}
-	if left := r.published("two"); len(left) > 0 || r.served.knows(two) {
-		t.Errorf("left %v, known %t", left, r.served.knows(two))
+	if got := len(r.served.owed); got < 5 || got > 15 {
+		t.Errorf("%d hosts are remembered, of one each 5 minutes for an hour", got)
 	}
 }

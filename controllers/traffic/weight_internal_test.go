@@ -218,6 +218,20 @@ func TestARaiseThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// A Ramp that CurrentWeight contradicts, as one that was left behind when another controller led, says nothing of what is published.
+func TestAStaleRampIsNotWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.run(5 * time.Minute)
+	r.row.row.Ramp = store.Ramp{Phase: store.Moving, From: 50, To: 40, Weight: 40}
+	r.row.writeErr = errors.New("AccessDenied")
+	r.restart()
+	r.run(time.Minute)
+	if got := r.published("one")["one.example.com"]; got != 100 {
+		t.Errorf("published with %d, and 100 was served", got)
+	}
+}
+
 // A row that somebody removes while it is used, as GitOps that prunes or a table that is made anew, is made again as it was: nobody has said that the
 // traffic is to move. So neither this leader nor the next one moves it, and a gradual move goes on where it was.
 func TestARowThatIsRemoved(t *testing.T) {

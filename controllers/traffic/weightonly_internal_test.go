@@ -206,3 +206,61 @@ func TestAHostThatIsReadyByTurnsHoldsUpNoMove(t *testing.T) {
 		}
 	})
 }
+
+// assumedSync is a backend whose changes are never seen to be in sync.
+type assumedSync struct{ dns.Backend }
+
+func (a assumedSync) Publish(ctx context.Context, publications ...dns.Publication) ([]dns.Status, error) {
+	statuses, err := a.Backend.Publish(ctx, publications...)
+	for i := range statuses {
+		statuses[i].Assumed = statuses[i].InSync
+	}
+	return statuses, err
+}
+
+// Where a weight is on its way for ever, because DNS is not asked, or never answers with it, a host gets its traffic back.
+func TestAHostIsNotHeldForEver(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		flags []string
+		sync  func(r *rig)
+		hold  time.Duration
+	}{
+		"Assumed": {[]string{"-assume-sync-after", "2m"}, func(r *rig) {
+			var err error
+			if r.publisher, err = newPublisher(r.Controller, assumedSync{r.dns}, nil); err != nil {
+				r.t.Fatal(err)
+			}
+		}, 0},
+		"Never": {nil, func(r *rig) { r.dns.SetSyncDelay(100 * time.Hour) }, heldFor},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, tc.flags, app("one", "one.example.com")...)
+			r.run(5 * time.Minute)
+			tc.sync(r)
+			r.desire(40)
+			r.run(5 * time.Minute)
+			for range 5 {
+				r.apply(endpoints("one", false))
+				r.run(time.Minute)
+				r.apply(endpoints("one", true))
+				r.run(time.Minute)
+			}
+			r.run(tc.hold)
+			if got := r.published("one")["one.example.com"]; got != 40 {
+				t.Errorf("ready for %s, published with %d, want 40", tc.hold+time.Minute, got)
+			}
+			for range 5 { // rarely
+				r.run(fallsWithin)
+				r.apply(endpoints("one", false))
+				r.run(time.Minute)
+				r.apply(endpoints("one", true))
+				r.run(10 * time.Second)
+				if got := r.published("one")["one.example.com"]; got != 40 {
+					t.Errorf("a rare fall, ready, and published with %d, want 40", got)
+				}
+			}
+		})
+	}
+}
