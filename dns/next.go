@@ -420,7 +420,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 			continue
 		}
 		o.Warning = join(o.Warning, s.warning)
-		if s.err != nil && w.desired.Weights.Canary == 0 && len(s.own) == 0 { // a host that cannot be published leads nobody to the canary
+		if s.err != nil && w.desired.Mode == state.Split && w.desired.Weights.Canary == 0 && len(s.own) == 0 { // a host that cannot be published leads nobody to the canary
 			o.Warning = join(o.Warning, s.err.Error())
 			continue
 		}

@@ -599,6 +599,20 @@ func TestAHostThatIsRefusedHoldsUpNoDrain(t *testing.T) {
 	}
 }
 
+// An exposure of a host that another Ingress publishes is not effective, since all of the cluster's weight leads to the canary there.
+func TestAnExposureOfARefusedHostIsNotEffective(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, olderIngress(), ingress("app", primaryLB))
+	r.wish(state.Desired{Generation: 1, Mode: state.Shared, Exposure: 20})
+	for range 100 {
+		r.sync()
+		r.clock.Sleep(time.Minute)
+	}
+	if o := r.observed(); o.Effective || !strings.Contains(o.Error, host) {
+		t.Errorf("observed %+v, want an error and nothing effective", o)
+	}
+}
+
 func shares(t *testing.T, r *rig, want map[string]float64) {
 	t.Helper()
 	got := r.backend.Shares(host)

@@ -57,12 +57,15 @@ func TestRestartsInMidCanary(t *testing.T) {
 	})
 }
 
+// innerName is where the inner set is.
+func (s *site) innerName() string { return s.Name + "._canary." + s.app.host }
+
 // inTheWay has somebody create a record where the inner set is to be, or delete that.
 func (s *site) inTheWay(action route53types.ChangeAction) error {
 	_, err := route53.NewFromConfig(s.app.route53.Config("somebody")).ChangeResourceRecordSets(s.app.t.Context(), &route53.ChangeResourceRecordSetsInput{
 		HostedZoneId: &s.app.zoneID,
 		ChangeBatch: &route53types.ChangeBatch{Changes: []route53types.Change{{Action: action, ResourceRecordSet: &route53types.ResourceRecordSet{
-			Name: aws.String(s.Name + "._canary." + s.app.host), Type: route53types.RRTypeCname, TTL: aws.Int64(5),
+			Name: aws.String(s.innerName()), Type: route53types.RRTypeCname, TTL: aws.Int64(5),
 			ResourceRecords: []route53types.ResourceRecord{{Value: aws.String("elsewhere.example.com")}},
 		}}}},
 	})

@@ -363,7 +363,7 @@ func (s *Skipper) drainBegun(canary *flaggerv1.Canary, cause error) (time.Durati
 // drainAsItIs takes all requests from a canary Ingress whatever else is wrong with it.
 func (s *Skipper) drainAsItIs(canary *flaggerv1.Canary, main *networkingv1.Ingress) error {
 	names, rec := serviceNames(canary), readRecord(main)
-	rec.since = s.now()
+	rec.since, rec.mirrored, rec.matched = s.now(), false, false
 	_, err := s.apply(write{canary: canary, names: names, plan: drainInPlace(main, names), main: main, adopted: main, source: main, record: rec, drain: true})
 	return err
 }

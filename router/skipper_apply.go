@@ -69,6 +69,7 @@ func (w write) listing() write {
 	switch {
 	case w.drain:
 	case w.main != nil:
+		w.record.matched = readRecord(w.main).matched
 		w.plan.main.weights, w.plan.main.predicate = w.main.Annotations[backendWeightsAnnotation], w.main.Annotations[predicateAnnotation]
 	default:
 		w.plan.main.weights, w.plan.main.predicate = w.before, disabled

@@ -62,6 +62,24 @@ func TestAnIngressRefThatBecomesWrong(t *testing.T) {
 	}
 }
 
+// Mirroring that was drained so does not come back with the Ingress.
+func TestMirroringEndsThoughTheIngressRefBecameWrong(t *testing.T) {
+	t.Parallel()
+	kube := fake.NewClientset(newIngress())
+	canary := newCanary(strategies["Mirror"], inPhase(flaggerv1.CanaryPhaseProgressing, 0))
+	s := reconciled(t, kube, canary)
+	mustSet(t, s, canary, 100, 0, true)
+	canary.Spec.IngressRef.Name = "nope"
+	mustSet(t, s, canary, 100, 0, false)
+	wantNames(t, kube, "web", "web-canary")
+	canary.Spec.IngressRef.Name, canary.Status.Phase = "web", flaggerv1.CanaryPhaseFailed
+	mustReconcile(t, s, canary)
+	wantNames(t, kube, "web", "web-canary")
+	if got := mustGet(t, s, canary); got != (weights{Primary: 100}) {
+		t.Errorf("GetRoutes %+v", got)
+	}
+}
+
 // What is left of a canary Ingress that somebody deleted splits requests too.
 func TestADrainWithoutTheCanaryIngress(t *testing.T) {
 	t.Parallel()
@@ -164,5 +182,27 @@ func TestAnABTestWithoutItsConditions(t *testing.T) {
 				t.Errorf("after a step GetRoutes says %+v", got)
 			}
 		})
+	}
+}
+
+// The first write after the conditions were removed is of a canary Ingress that still has its weights, and says so.
+func TestAnABTestThatBecomesStickyAndMeetsAFault(t *testing.T) {
+	t.Parallel()
+	kube := fake.NewClientset(newIngress())
+	ab := newCanary(strategies["ABTest"], inPhase(flaggerv1.CanaryPhaseProgressing, 0))
+	mustSet(t, reconciled(t, kube, ab), ab, 0, 100, false)
+	canary := newCanary(strategies["Affinity"], inPhase(flaggerv1.CanaryPhaseProgressing, 0))
+	failing := true
+	kube.PrependReactor("create", "ingresses", func(ktesting.Action) (bool, runtime.Object, error) {
+		return failing, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
+	})
+	if err := newSkipper(t, kube, router.SkipperOptions{}).Reconcile(canary); err == nil {
+		t.Fatal("an Ingress that could not be made was not missed")
+	}
+	failing = false
+	s := newSkipper(t, kube, router.SkipperOptions{})
+	mustReconcile(t, s, canary)
+	if got := mustGet(t, s, canary); got != (weights{Primary: 100}) {
+		t.Errorf("GetRoutes %+v, want 100/0: those were the weights of who matched", got)
 	}
 }

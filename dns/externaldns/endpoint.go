@@ -263,12 +263,14 @@ func (h held) without(wanted []endpoint) []absence {
 		}
 	}
 	var candidates []absence
-	if !h.proven {
-		candidates = slices.Clone(h.gone)
-	}
 	for _, e := range h.endpoints {
 		if name := e.Labels[ownedRecordLabel]; e.isMarker() && !names[name] {
 			whole[name] = true
+		}
+	}
+	for _, a := range h.gone {
+		if !h.proven && (a.value == "" || !whole[a.name]) {
+			candidates = append(candidates, a)
 		}
 	}
 	for _, e := range h.endpoints {

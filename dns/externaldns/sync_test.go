@@ -106,6 +106,13 @@ func TestAWildcardAnswersWhatIsGone(t *testing.T) {
 	r.publish(both)
 	r.externalDNS(false)
 	r.settle(both)
+	object := r.object() // as one that was written before has it
+	object.SetAnnotations(map[string]string{
+		externaldns.ClusterAnnotation: cluster, "penstock.dev/deleted": "east._addresses.www.example.com A 192.0.2.10",
+	})
+	r.put(object)
+	r.restart()
+	r.prior = dns.Status{}
 	r.publish(one)
 	r.waits(one, "which was deleted")
 	r.externalDNS(false)
