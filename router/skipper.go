@@ -363,7 +363,10 @@ func (s *Skipper) drainBegun(canary *flaggerv1.Canary, cause error) (time.Durati
 // drainAsItIs takes all requests from a canary Ingress whatever else is wrong with it.
 func (s *Skipper) drainAsItIs(canary *flaggerv1.Canary, main *networkingv1.Ingress) error {
 	names, rec := serviceNames(canary), readRecord(main)
-	rec.since, rec.mirrored, rec.matched = s.now(), false, false
+	if current, err := readRoutes(main, names); err != nil || current != toPrimary {
+		rec.since = s.now()
+	}
+	rec.mirrored, rec.matched = false, false
 	_, err := s.apply(write{canary: canary, names: names, plan: drainInPlace(main, names), main: main, adopted: main, source: main, record: rec, drain: true})
 	return err
 }
@@ -377,7 +380,7 @@ func (s *Skipper) logRoutes(canary *flaggerv1.Canary, r routes) {
 }
 
 // GetRoutes returns the weights that were set last, but for the end of a stepwise promotion, where it says 99/1 for 100/0 (see
-// forPromotion). They stand in the canary Ingress; when that has been deleted, or they cannot be read there, those of the Canary's status are
+// forPromotion), and mirroring only while the analysis asks for it. They stand in the canary Ingress, or in that of the Ingress with which the Canary was begun; when that has been deleted, or they cannot be read there, those of the Canary's status are
 // returned, with which Reconcile makes it again: an error would keep Flagger from rolling back.
 func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
 	if canary, err = s.begun(canary); err != nil {

@@ -102,9 +102,9 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 			c.note(ctx, generation, r, proof, drain)
 		case r.Err != nil || r.Status.Err != nil:
 			c.events.stuck(c.served.stuck(generation, r, c.source.exists(ctx, r.Ingress)))
-		case c.source.holds(ctx, r.Ingress) && (!r.Status.InSync || r.EffectiveAt.After(now)):
-			c.served.leaving(generation, r, now)
-		default: // what it had is withdrawn, and no share of the traffic depends on when that is in sync
+		case c.source.unpublished(ctx, r.Ingress) && (!r.Status.InSync || r.EffectiveAt.After(now)):
+			c.leaving(ctx, generation, r)
+		default: // it is gone and serves nobody, or DNS has forgotten it, or it may be another publisher's
 			c.forget(ctx, r.Ingress)
 		}
 		switch {
@@ -133,11 +133,11 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 // ready tells whether a host is to get traffic, as far as its endpoints say.
 func (c *Controller) ready(ctx context.Context, ingress *networkingv1.Ingress, host string) (bool, error) {
 	ready, err := c.source.ready(ctx, ingress, host)
-	if err != nil || !c.weight.wanted() || c.opts.AssumeSyncAfter > 0 { // which never ends that a weight is on its way
+	if err != nil || !c.weight.wanted() || c.opts.AssumeSyncAfter > 0 { // where no weight is ever known to be served
 		return ready, err
 	}
 	generation, _ := c.weight.now()
-	held := c.served.holds(client.ObjectKeyFromObject(ingress), host, ready, generation, c.opts.clock.Now())
+	held := c.served.keepDown(client.ObjectKeyFromObject(ingress), host, ready, generation, c.opts.clock.Now())
 	return ready && !held, nil
 }
 
@@ -149,6 +149,13 @@ func (c *Controller) note(ctx context.Context, generation int64, r dns.Result, p
 	}
 	after := c.served.hosts(r.Ingress)
 	c.bequeath(ctx, r.Ingress, slices.DeleteFunc(before, func(host string) bool { return slices.Contains(after, host) }))
+}
+
+// leaving keeps what became of an Ingress that is there, and is published no more.
+func (c *Controller) leaving(ctx context.Context, generation int64, r dns.Result) {
+	hosts := c.served.hosts(r.Ingress)
+	c.served.leaving(generation, r, c.opts.clock.Now())
+	c.bequeath(ctx, r.Ingress, hosts)
 }
 
 // forget says that an Ingress has nothing to publish.

@@ -16,13 +16,13 @@ type served struct {
 	mu        sync.Mutex // guards the following
 	ingresses map[types.NamespacedName]serving
 	// owed is how far hosts were that an Ingress has lost: whichever has such a host next is not new, because DNS still answers with what was published before.
-	owed  map[string]owed
+	owed  map[string]debt
 	drain bool // the weight is 0
 	swept time.Time
 }
 
-// owed is the last generation that a host is known to have been served with, and when its Ingress lost it.
-type owed struct {
+// debt is the last generation that a host is known to have been served with, and when its Ingress lost it.
+type debt struct {
 	served int64
 	since  time.Time
 }
@@ -58,9 +58,13 @@ const (
 	heldFor     = 5 * time.Minute
 )
 
-// pending tells whether an Ingress is there, and not known to be served with a generation of the weight.
-func (s serving) pending(generation int64) bool {
-	return !s.gone && (s.generation < generation || !s.done)
+// pending tells whether an Ingress is not known to be served with a generation of the weight. With drain, which says that the weight is 0, that is also one that
+// is published no more, while DNS leads to it.
+func (s serving) pending(generation int64, drain bool) bool {
+	if s.gone {
+		return s.leads && drain
+	}
+	return s.generation < generation || !s.done
 }
 
 // progress is how far all Ingresses are with a generation of the weight.
@@ -71,7 +75,7 @@ type progress struct {
 }
 
 func newServed() *served {
-	return &served{ingresses: map[types.NamespacedName]serving{}, owed: map[string]owed{}}
+	return &served{ingresses: map[types.NamespacedName]serving{}, owed: map[string]debt{}}
 }
 
 // drains says whether the weight is 0.
@@ -126,9 +130,9 @@ func (s *served) forget(name types.NamespacedName, now time.Time) {
 	})
 }
 
-// holds tells whether a host that is ready now is to stay without traffic until DNS answers with that, since it has fallen often while a generation of the
-// weight is on its way.
-func (s *served) holds(name types.NamespacedName, host string, ready bool, generation int64, now time.Time) bool {
+// keepDown counts how often a host falls while a generation of the weight is on its way, and tells whether one that is ready now is to stay without traffic until
+// DNS answers with that.
+func (s *served) keepDown(name types.NamespacedName, host string, ready bool, generation int64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state, known := s.ingresses[name]
@@ -152,8 +156,8 @@ func (s *served) holds(name types.NamespacedName, host string, ready bool, gener
 	return ready && f.down
 }
 
-// held tells whether a host may be one that holds keeps down.
-func (s *served) held(name types.NamespacedName, host string) bool {
+// keptDown tells whether a host may be one that stays without traffic though it is ready.
+func (s *served) keptDown(name types.NamespacedName, host string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.ingresses[name].flaps[host]
@@ -166,28 +170,28 @@ func (s *served) owe(before serving, now []dns.HostResult, at time.Time) {
 		if lost.Err != nil || slices.ContainsFunc(now, func(h dns.HostResult) bool { return h.Host == lost.Host }) {
 			continue
 		}
-		debt := owed{before.served, at}
+		owes := debt{before.served, at}
 		if older, found := s.owed[lost.Host]; found {
-			debt.served = min(debt.served, older.served)
+			owes.served = min(owes.served, older.served)
 		}
-		s.owed[lost.Host] = debt
+		s.owed[lost.Host] = owes
 	}
-	maps.DeleteFunc(s.owed, func(_ string, o owed) bool { return at.Sub(o.since) > remembered })
+	maps.DeleteFunc(s.owed, func(_ string, d debt) bool { return at.Sub(d.since) > remembered })
 }
 
 // inherit says that an Ingress has a host that another one has just lost.
 func (s *served) inherit(name types.NamespacedName, host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	debt, found := s.owed[host]
+	owes, found := s.owed[host]
 	if !found {
 		return
 	}
 	state, known := s.ingresses[name]
 	if !known {
-		state = serving{generation: -1, served: debt.served}
+		state = serving{generation: -1, served: owes.served}
 	}
-	state.served = min(state.served, debt.served)
+	state.served = min(state.served, owes.served)
 	s.ingresses[name] = state
 }
 
@@ -220,7 +224,9 @@ func (s *served) stuck(generation int64, r dns.Result, there bool) dns.Result {
 	if len(r.Hosts) == 0 {
 		r.Hosts = state.result.Hosts
 	}
-	leads := state.gone && state.leads // as it was withdrawn before
+	// It leads here as long as DNS may answer with more than the weight: from before it was withdrawn, or was served with this one.
+	leads := state.gone && state.leads || !state.gone && state.served < generation
+	state.since = time.Time{}
 	state.generation, state.result, state.gone, state.refused = generation, r, true, max(len(r.Hosts), 1)
 	state.leads = there && (leads || slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 }))
 	s.ingresses[r.Ingress] = state
@@ -257,8 +263,8 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool, now tim
 		last = generation
 	}
 	for _, host := range r.Hosts {
-		if debt, found := s.owed[host.Host]; found && host.Err == nil {
-			last = min(last, debt.served)
+		if owes, found := s.owed[host.Host]; found && host.Err == nil {
+			last = min(last, owes.served)
 			if state.done {
 				delete(s.owed, host.Host)
 			}
@@ -284,15 +290,15 @@ func (s *served) of(generation int64) progress {
 	var p progress
 	for _, state := range s.ingresses {
 		p.refused += state.refused
+		pending := state.pending(generation, s.drain)
+		if pending {
+			p.pending++
+		}
 		if state.gone {
-			if state.leads && s.drain {
-				p.pending++
+			if pending {
 				p.unserved++
 			}
 			continue
-		}
-		if state.pending(generation) {
-			p.pending++
 		}
 		if state.served < generation {
 			p.unserved++
@@ -321,7 +327,7 @@ func (s *served) outcomes(generation int64) []outcome {
 			continue // its records are withdrawn
 		}
 		state.result.Ingress = name
-		all = append(all, outcome{state.result, state.pending(generation), !state.gone && state.generation < generation})
+		all = append(all, outcome{state.result, state.pending(generation, s.drain), !state.gone && state.generation < generation})
 	}
 	return all
 }

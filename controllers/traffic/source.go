@@ -86,14 +86,14 @@ func (s *source) Ingress(ctx context.Context, name types.NamespacedName) (*netwo
 	return ingress, nil
 }
 
-// exists tells whether there is an Ingress, be it one that the flags leave out.
+// exists tells whether there may be an Ingress, be it one that the flags leave out.
 func (s *source) exists(ctx context.Context, name types.NamespacedName) bool {
-	return s.caches.Get(ctx, name, &networkingv1.Ingress{}) == nil
+	return !apierrors.IsNotFound(s.caches.Get(ctx, name, &networkingv1.Ingress{}))
 }
 
-// holds tells whether there is an Ingress that is not published any more and that no other publisher has: one that a finalizer holds, or that the flags leave out
-// where there is no other.
-func (s *source) holds(ctx context.Context, name types.NamespacedName) bool {
+// unpublished tells whether there is an Ingress that nobody publishes any more: one that a finalizer holds, or that the flags leave out where there is no other
+// publisher.
+func (s *source) unpublished(ctx context.Context, name types.NamespacedName) bool {
 	ingress := &networkingv1.Ingress{}
 	return s.caches.Get(ctx, name, ingress) == nil && (s.sole || s.filter.mine(ingress))
 }

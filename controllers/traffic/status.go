@@ -93,7 +93,7 @@ func (c *Controller) status(r *http.Request) Status {
 	for _, result := range outcomes {
 		ingress, err := c.source.Ingress(r.Context(), result.Ingress)
 		gone := err != nil
-		if gone && result.Err == nil && result.Status.Err == nil {
+		if gone && !result.pending && result.Err == nil && result.Status.Err == nil {
 			continue // just now
 		}
 		switch {
@@ -117,7 +117,7 @@ func (c *Controller) status(r *http.Request) Status {
 			}
 			status.Hosts = append(status.Hosts, HostStatus{
 				Host: h.Host, Namespace: result.Ingress.Namespace, Ingress: result.Ingress.Name, Published: h.Weight, AtCanary: h.Canary, Canary: canary,
-				Pending: result.pending, Ready: ready && err == nil && !c.served.held(result.Ingress, h.Host), InSyncSince: known(result.Status.InSyncSince), Assumed: result.Status.Assumed, EffectiveAt: known(result.EffectiveAt),
+				Pending: result.pending, Ready: ready && err == nil && !c.served.keptDown(result.Ingress, h.Host), InSyncSince: known(result.Status.InSyncSince), Assumed: result.Status.Assumed, EffectiveAt: known(result.EffectiveAt),
 				Reason: result.Status.Reason, Warning: joined(h.Warning, result.Status.Warning, text(result.AnswerErr)), Error: text(errors.Join(h.Err, fault)),
 				Passing: h.Err == nil && fault != nil && !errors.Is(fault, dns.ErrRefused),
 			})

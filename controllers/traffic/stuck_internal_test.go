@@ -322,6 +322,11 @@ func TestTheWithdrawalOfAnIngressThatIsThere(t *testing.T) {
 			r.dns.Fail("two", errors.New("throttled"))
 			r.run(10 * time.Second)
 			r.dns.Fail("two", nil)
+			r.run(10 * time.Second)
+			status := r.status(httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+			if waits := slices.ContainsFunc(status.Hosts, func(h HostStatus) bool { return h.Ingress == "two" && h.Pending && h.Reason != "" }); !waits || status.Pending == 0 {
+				t.Errorf("the status does not say what is waited for: %d pending, %+v", status.Pending, status.Hosts)
+			}
 			r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
 			if took := r.clock.Since(begun); took < slow-5*time.Second {
 				t.Errorf("0 is acknowledged after %s, and DNS has forgotten the host after %s", took, slow)
@@ -353,6 +358,50 @@ func TestTheWithdrawalOfAnIngressThatIsThere(t *testing.T) {
 			t.Error("what another controller has taken over is withdrawn again")
 		}
 	})
+}
+
+// An Ingress has just got 0, which is not in sync, when it is published no more, and that meets a fault: it leads here as before.
+func TestAFaultBetweenADrainAndItsEnd(t *testing.T) {
+	t.Parallel()
+	const slow = 3 * time.Minute
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+	r.run(5 * time.Minute)
+	r.dns.SetSyncDelay(slow)
+	begun := r.clock.Now()
+	r.desire(0)
+	r.moment()
+	r.dns.Fail("two", errors.New("throttled"))
+	held := app("two", "two.example.com")[0]
+	held.SetFinalizers([]string{"example.com/balancer"})
+	r.apply(held)
+	r.remove(held)
+	r.dns.SetSyncDelay(time.Second) // of all others
+	r.run(time.Minute)
+	if got := r.row.now().CurrentWeight; got != 100 {
+		t.Errorf("%d is acknowledged after %s, and DNS serves the host with it after %s", got, r.clock.Since(begun), slow)
+	}
+	r.dns.Fail("two", nil)
+	r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
+}
+
+// A fault after records were withdrawn is forgotten when it has passed.
+func TestAFaultAfterAWithdrawal(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, append(app("one", "one.example.com"), app("two", "two.example.com")...)...)
+	r.run(5 * time.Minute)
+	r.dns.SetSyncDelay(time.Minute)
+	r.remove(app("two", "two.example.com")[0])
+	r.moment()
+	r.dns.Fail("two", errors.New("throttled"))
+	r.run(30 * time.Second)
+	if got := valueOf(t, r.metrics.refused); got != 1 {
+		t.Fatalf("%v hosts are counted, want the one that the fault is about", got)
+	}
+	r.dns.Fail("two", nil)
+	r.run(10 * time.Minute)
+	if got := valueOf(t, r.metrics.refused); got != 0 {
+		t.Errorf("%v hosts are counted, though all is well", got)
+	}
 }
 
 // Debts of hosts end, though no Ingress goes.

@@ -314,7 +314,7 @@ func (b *Backend) submit(ctx context.Context, zone *hostedZone, jobs []*job, rou
 			ChangeBatch:  &types.ChangeBatch{Changes: batch, Comment: aws.String("penstock")},
 		}, noRetries)
 	})
-	if !answered(err) {
+	if err != nil && !answered(err) {
 		b.mayOwn(zone, jobs)
 	}
 	switch {
