@@ -250,8 +250,8 @@ func TestAStoreInDynamoDB(t *testing.T) {
 		if all := s.way.all(); all.creations != 1 || !slices.Equal(all.acknowledged, want) || len(all.early) > 0 {
 			t.Errorf("cluster %s: %d rows were made, want 1; acknowledged %v, want %v; of these %v before they were in DNS", s.Name, all.creations, all.acknowledged, want, all.early)
 		}
-		if told := s.storeFailed(); told != 1 {
-			t.Errorf("cluster %s: %d events say that the store failed, want 1", s.Name, told)
+		if told := s.storeFailed(); told < 1 || told > 2 { // the last call may have no answer in time, where those before had a refusal
+			t.Errorf("cluster %s: %d events say that the store failed, want 1, or one more in other words", s.Name, told)
 		}
 		select {
 		case <-s.controllers[0].Ended():
