@@ -18,9 +18,9 @@ func (p *Publisher) InnerWeights(ctx context.Context, ingress types.NamespacedNa
 	if err != nil {
 		return 0, 0, false, err
 	}
-	hosts, err := HostsOf(object, service)
+	hosts, _ := HostsOf(object, service) // what cannot be published was not split
 	if len(hosts) == 0 {
-		return 0, 0, false, err
+		return 0, 0, false, nil
 	}
 	records, err := p.backend.Published(ctx, p.cluster, ingress, hosts)
 	if err != nil {

@@ -408,7 +408,8 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		at := m.notBefore.UTC()
 		o.NotBefore = &at
 	}
-	refused := w.refused(steps)
+	sticky := w.observed.Generation == w.desired.Generation && w.observed.Effective
+	refused, split := w.refused(steps), false
 	err, done := st.Err, st.Err == nil && !refused
 	if refused {
 		err = errors.Join(w.err, err)
@@ -424,11 +425,16 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 			o.Warning = join(o.Warning, s.err.Error())
 			continue
 		}
+		if s.kept && !sticky && (o.Exposure > 0 || w.observed.Exposure > 0) { // the shares between clusters are not as the Canary wants
+			s.err = fmt.Errorf("the exposure of host %q cannot be published: %s", s.host, s.warning)
+			o.Exposure, o.Hosts = w.observed.Exposure, w.observed.Hosts
+		}
 		err = errors.Join(err, s.err)
 		done = done && s.err == nil
 		if w.desired.Mode != state.Split || s.wish != w { // another Canary splits the host
 			continue
 		}
+		split = split || s.stage == atInner
 		if s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach()) {
 			o.Attached, o.Hosts = true, append(o.Hosts, s.host)
 		}
@@ -443,8 +449,9 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 	if err != nil {
 		o.Error = err.Error()
 	}
-	sticky := w.observed.Generation == w.desired.Generation && w.observed.Effective
-	o.Effective = done && (sticky || !st.Unwritten && m.effective(now))
+	// What goes wrong while the canary has its share does not take that away, and Flagger has to judge it.
+	served := sticky && split && w.attach() && w.desired.Weights.Canary > 0
+	o.Effective = served || done && (sticky || !st.Unwritten && m.effective(now))
 	if !o.Effective {
 		// A host that the Ingress has lost is withdrawn first, and resolvers hold what it answered.
 		o.Attached = o.Attached || w.observed.Attached && w.desired.Mode == state.Split

@@ -175,7 +175,7 @@ func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
 	r.metrics.observe(canary, w, r.opts.Clock.Now())
 	r.warnOf(canary, w)
 	published := r.publish(canary, w)
-	if published == nil && w.moves(shapeOf(canary)) {
+	if published == nil && w.moves(shapeOf(canary)) && r.publishAll(canary, w) == nil {
 		if w, err = r.change(canary, func(w wish) (state.Desired, error) { return r.recover(canary, w) }); err == nil {
 			published = r.publish(canary, w)
 		}
@@ -324,6 +324,12 @@ func (r *DNSWeighted) Finalize(canary *flaggerv1.Canary) error {
 	if err != nil {
 		return err
 	}
+	if w.cm == nil && errors.Is(checkSpec(canary), errEmpty) { // refused from the start, unless it had a name there before
+		_, _, found, err := r.innerWeights(canary, shapeOf(canary))
+		if err == nil && !found {
+			return r.skipper.endReverted(canary)
+		}
+	}
 	mode, err := r.modeIn(canary, w)
 	if err != nil {
 		return err
@@ -353,10 +359,17 @@ func (r *DNSWeighted) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error)
 		return canary, nil
 	}
 	w, err := r.read(canary)
-	if err == nil && !w.lost() {
+	switch {
+	case err == nil && !w.lost():
 		return withIngressRef(canary, w.desired.Ingress), nil
+	case err == nil && w.observed.Ingress != "":
+		return withIngressRef(canary, w.observed.Ingress), nil
 	}
-	return r.skipper.begun(canary)
+	begun, missing := r.skipper.begun(canary)
+	if missing != nil && err != nil {
+		return nil, err // it is not known that there is nothing
+	}
+	return begun, missing
 }
 
 // modeIn returns the mode that a Canary is in: the one that was begun.
@@ -370,6 +383,15 @@ func (r *DNSWeighted) modeIn(canary *flaggerv1.Canary, w wish) (state.Mode, erro
 
 // publish lets the publisher, if it is in this process, go on with the Ingress of a wish. The error is what keeps it from publishing.
 func (r *DNSWeighted) publish(canary *flaggerv1.Canary, w wish) error {
+	return r.publishBut(canary, w, true)
+}
+
+// publishAll is publish for the last time: it is an error too that a weight stays, or that something waits, because nobody comes back to it.
+func (r *DNSWeighted) publishAll(canary *flaggerv1.Canary, w wish) error {
+	return r.publishBut(canary, w, false)
+}
+
+func (r *DNSWeighted) publishBut(canary *flaggerv1.Canary, w wish, again bool) error {
 	if r.publisher == nil {
 		return nil
 	}
@@ -379,8 +401,14 @@ func (r *DNSWeighted) publish(canary *flaggerv1.Canary, w wish) error {
 	errs := []error{err}
 	for _, result := range results {
 		errs = append(errs, result.Status.Err)
+		if result.Status.Unwritten && !again {
+			errs = append(errs, errors.New(result.Status.Reason))
+		}
 		for _, host := range result.Hosts {
 			errs = append(errs, host.Err)
+			if host.Kept && !again {
+				errs = append(errs, fmt.Errorf("host %q: %s", host.Host, host.Warning))
+			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

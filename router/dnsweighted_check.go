@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,9 @@ import (
 	"github.com/penstock-dev/penstock/internal/state"
 )
 
+// errEmpty says that an annotation has no value.
+var errEmpty = errors.New("is empty")
+
 // checkSpec returns why a Canary cannot be what its annotations ask for, as far as it says so itself.
 func checkSpec(canary *flaggerv1.Canary) error {
 	object := "canary " + canary.Namespace + "/" + canary.Name
@@ -28,7 +32,7 @@ func checkSpec(canary *flaggerv1.Canary) error {
 	name := canary.Annotations[CanaryIngressAnnotation]
 	switch name {
 	case "":
-		return fmt.Errorf("%s: annotation %s is empty: name the prepared Ingress of the canary, or remove the annotation", object, CanaryIngressAnnotation)
+		return fmt.Errorf("%s: annotation %s %w: name the prepared Ingress of the canary, or remove the annotation", object, CanaryIngressAnnotation, errEmpty)
 	case canary.Spec.IngressRef.Name:
 		return fmt.Errorf("%s: annotation %s is %q, which is spec.ingressRef itself: prepare a second Ingress with a load balancer of its own, or remove the annotation",
 			object, CanaryIngressAnnotation, name)

@@ -57,6 +57,8 @@ func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desire
 	if d.Mode == state.Shared {
 		if !exposing(canary.Status.Phase) {
 			d.Exposure = 0
+		} else if _, exposed := canary.Annotations[ExposureAnnotation]; exposed && exposureOf(d) < 100 && w.observed.Done(d) {
+			return r.raised(canary, d), nil
 		}
 		return d, nil
 	}
@@ -67,6 +69,18 @@ func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desire
 		d = w.detached()
 	}
 	return d, nil
+}
+
+// raised returns a wish with the exposure of the weight that Skipper has, if that is more: the raise after a step may have failed, or the process have ended before it.
+func (r *DNSWeighted) raised(canary *flaggerv1.Canary, d state.Desired) state.Desired {
+	_, weight, _, err := r.skipper.GetRoutes(canary)
+	if err != nil || weight == 0 { // it is tried again with the next tick; without a weight the first step is on its way
+		return d
+	}
+	if exposure, err := exposureFor(canary, weight); err == nil && exposure > exposureOf(d) {
+		return withExposure(d, exposure)
+	}
+	return d
 }
 
 // reshape returns until when a wish must not change its mode or its Ingresses: nothing of the earlier shape must be in use, and DNS must be able to split as
