@@ -70,6 +70,8 @@ func TestTheAPIFails(t *testing.T) {
 			return fault
 		})
 		east.release(release, 0)
+		// Where the answer to a write of records is lost, whatever may have been published is waited for, which is five minutes.
+		east.wait("the canary ends", 2*patience, east.phase(flaggerv1.CanaryPhaseSucceeded, flaggerv1.CanaryPhaseFailed))
 		a.ends(flaggerv1.CanaryPhaseSucceeded)
 		if refused.Load() < 2 || lost.Load() < 1 {
 			t.Errorf("of %d writes %d were refused, and of %d the answer was lost: there are two steps and their end to go wrong", writes.Load(), refused.Load(), lost.Load())
