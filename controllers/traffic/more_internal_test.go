@@ -62,7 +62,7 @@ func TestWhatWasAcknowledgedNeedsNoProof(t *testing.T) {
 	r.publisher = g
 	r.run(5 * time.Minute)
 	generation, _ := r.weight.now()
-	if p := r.served.of(generation); p.pending != 0 {
+	if p := r.served.of(generation, false); p.pending != 0 {
 		t.Errorf("%d ingresses pending", p.pending)
 	}
 	r.desire(0)

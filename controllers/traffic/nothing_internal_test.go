@@ -57,7 +57,7 @@ func TestAnIngressWhoseHostAnotherHasHoldsNothingUp(t *testing.T) {
 	r.desire(50)
 	r.run(10 * time.Minute)
 	generation, _ := r.weight.now()
-	for _, result := range r.served.outcomes(generation) {
+	for _, result := range r.served.outcomes(generation, false) {
 		if got, want := result.InSync(), result.Ingress.Name == "two"; got != want { // no name server answers about the other
 			t.Errorf("%s: in sync %t, %s", result.Ingress, got, result.Status.Reason)
 		}

@@ -35,7 +35,7 @@ func TestAnIngressIsLeftOutBeforeItIsPublished(t *testing.T) {
 	r.desire(50)
 	r.steer = r.clock.Now().Add(r.Controller.steer(t.Context()))
 	generation, _ := r.weight.now()
-	if p := r.served.of(generation); p.unserved != 2 {
+	if p := r.served.of(generation, false); p.unserved != 2 {
 		t.Fatalf("%d are waited for, so this test proves nothing", p.unserved)
 	}
 	r.apply(app("two", "two.example.com")[0])

@@ -71,7 +71,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		}
 		return again
 	}
-	waits := proof || c.served.of(generation).unserved > 0
+	waits := proof || c.served.of(generation, drain).unserved > 0
 	batch = slices.DeleteFunc(slices.Clone(batch), func(name types.NamespacedName) bool {
 		theirs := c.isTheirs(ctx, name)
 		if theirs { // it may be waited for since before the flags left it out

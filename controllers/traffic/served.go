@@ -17,7 +17,6 @@ type served struct {
 	ingresses map[types.NamespacedName]serving
 	// owed is how far hosts were that an Ingress has lost: whichever has such a host next is not new, because DNS still answers with what was published before.
 	owed  map[string]debt
-	drain bool // the weight is 0
 	swept time.Time
 }
 
@@ -34,7 +33,7 @@ type serving struct {
 	done       bool      // in sync, or refused, which nobody waits for
 	refused    int       // hosts
 	gone       bool      // the Ingress, though DNS may still answer with its records
-	leads      bool      // with gone: they lead to an Ingress that is there, and only left out, so that a drain waits for them
+	leads      bool      // with gone: they lead to an Ingress that is there, though published no more, so that a drain waits for them
 	since      time.Time // of gone, where its records are withdrawn
 	// served is the last generation that it is known to be served with, or began with; effectiveAt is when that was effective. What else changes of an
 	// Ingress is of no concern to the cluster's weight.
@@ -78,13 +77,6 @@ func newServed() *served {
 	return &served{ingresses: map[types.NamespacedName]serving{}, owed: map[string]debt{}}
 }
 
-// drains says whether the weight is 0.
-func (s *served) drains(drain bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drain = drain
-}
-
 // expect says that these Ingresses are all there are. One that is not known yet is waited for.
 func (s *served) expect(names []types.NamespacedName) {
 	s.mu.Lock()
@@ -121,10 +113,16 @@ func (s *served) forget(name types.NamespacedName, now time.Time) {
 	}
 	s.owe(state, nil, now)
 	s.ingresses[name] = serving{generation: -1, served: state.served, gone: true, since: now}
+	s.sweep(now)
+}
+
+// sweep forgets, now and then, what was remembered for long enough; s.mu is held.
+func (s *served) sweep(now time.Time) {
 	if now.Sub(s.swept) < remembered {
 		return
 	}
 	s.swept = now
+	maps.DeleteFunc(s.owed, func(_ string, d debt) bool { return now.Sub(d.since) > remembered })
 	maps.DeleteFunc(s.ingresses, func(_ types.NamespacedName, state serving) bool {
 		return state.gone && !state.since.IsZero() && now.Sub(state.since) > remembered
 	})
@@ -176,7 +174,6 @@ func (s *served) owe(before serving, now []dns.HostResult, at time.Time) {
 		}
 		s.owed[lost.Host] = owes
 	}
-	maps.DeleteFunc(s.owed, func(_ string, d debt) bool { return at.Sub(d.since) > remembered })
 }
 
 // inherit says that an Ingress has a host that another one has just lost.
@@ -258,6 +255,7 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool, now tim
 		state.done, state.refused, at = !drain || !traffic, max(len(r.Hosts), 1), time.Time{}
 	}
 	s.owe(before, r.Hosts, now)
+	s.sweep(now)
 	last := before.served
 	if !known { // it has never been served with another weight
 		last = generation
@@ -284,13 +282,13 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool, now tim
 }
 
 // of returns how far all are with a generation of the weight.
-func (s *served) of(generation int64) progress {
+func (s *served) of(generation int64, drain bool) progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var p progress
 	for _, state := range s.ingresses {
 		p.refused += state.refused
-		pending := state.pending(generation, s.drain)
+		pending := state.pending(generation, drain)
 		if pending {
 			p.pending++
 		}
@@ -318,7 +316,7 @@ type outcome struct {
 }
 
 // outcomes returns what became of each Ingress up to a generation of the weight.
-func (s *served) outcomes(generation int64) []outcome {
+func (s *served) outcomes(generation int64, drain bool) []outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]outcome, 0, len(s.ingresses))
@@ -327,7 +325,7 @@ func (s *served) outcomes(generation int64) []outcome {
 			continue // its records are withdrawn
 		}
 		state.result.Ingress = name
-		all = append(all, outcome{state.result, state.pending(generation, s.drain), !state.gone && state.generation < generation})
+		all = append(all, outcome{state.result, state.pending(generation, drain), !state.gone && state.generation < generation})
 	}
 	return all
 }

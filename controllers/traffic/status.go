@@ -87,8 +87,9 @@ func (c *Controller) status(r *http.Request) Status {
 		status.Weight = &text
 	}
 	generation, _ := c.weight.now()
-	status.Pending = c.served.of(generation).pending
-	outcomes := c.served.outcomes(generation)
+	drain := c.weight.isZero()
+	status.Pending = c.served.of(generation, drain).pending
+	outcomes := c.served.outcomes(generation, drain)
 	prepared := c.preparedOf(r.Context(), outcomes)
 	for _, result := range outcomes {
 		ingress, err := c.source.Ingress(r.Context(), result.Ingress)

@@ -211,8 +211,7 @@ func (c *Controller) apply(ctx context.Context, row store.Row) error {
 
 // publishWeight publishes a weight, and all else that a row says.
 func (c *Controller) publishWeight(ctx context.Context, row store.Row, target int) error {
-	percent, err := weights.WholePercent(target)
-	if err != nil {
+	if _, err := weights.WholePercent(target); err != nil {
 		return fmt.Errorf("weight of cluster %s: %w", c.opts.ClusterName, err)
 	}
 	check := c.opts.HealthCheckID
@@ -221,8 +220,8 @@ func (c *Controller) publishWeight(ctx context.Context, row store.Row, target in
 	}
 	c.metrics.weights(row, c.opts.Ramp.Step > 0)
 	unserved := row.CurrentWeight != target || row.Moves()
-	if !c.weight.would(percent, check, unserved) {
-		c.weight.set(target, percent, check, unserved)
+	if !c.weight.would(target, check, unserved) {
+		c.weight.set(target, check, unserved)
 		return nil
 	}
 	names, err := c.ingresses(ctx)
@@ -231,8 +230,7 @@ func (c *Controller) publishWeight(ctx context.Context, row store.Row, target in
 	}
 	c.log.Infow("weight to publish", "weight", target, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "ingresses", len(names))
 	c.served.expect(names)
-	c.served.drains(target == 0)
-	c.weight.set(target, percent, check, unserved)
+	c.weight.set(target, check, unserved)
 	for _, name := range names {
 		c.queue.Add(name)
 	}
@@ -264,7 +262,7 @@ func (c *Controller) seen() ramp.Seen {
 // progress returns how far all Ingresses are with the weight, and shows that in the metrics, whatever the store does.
 func (c *Controller) progress() progress {
 	generation, _ := c.weight.now()
-	p := c.served.of(generation)
+	p := c.served.of(generation, c.weight.isZero())
 	c.metrics.progress(p)
 	return p
 }

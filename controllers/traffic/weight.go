@@ -15,8 +15,7 @@ var errUnknown = errors.New("the cluster's weight has not been read from its sto
 // weight is the cluster's weight as it is to be published now. It may be used by several goroutines.
 type weight struct {
 	mu         sync.Mutex // guards the following
-	number     int        // percent as a number
-	percent    weights.Percent
+	percent    int
 	known      bool
 	generation int64 // counts how often it changed
 	check      string
@@ -32,14 +31,14 @@ func (w *weight) ClusterWeight(context.Context) (weights.Percent, error) {
 	if !w.known {
 		return weights.Percent{}, errUnknown
 	}
-	return w.percent, nil
+	return weights.WholePercent(w.percent)
 }
 
-// whole returns the weight as a number.
-func (w *weight) whole() (number int, known bool) {
+// whole returns the weight in per cent.
+func (w *weight) whole() (percent int, known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.number, w.known
+	return w.percent, w.known
 }
 
 // healthCheck returns the id of the health check that the records get.
@@ -60,7 +59,7 @@ func (w *weight) wanted() bool {
 func (w *weight) isZero() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.known && w.percent.IsZero()
+	return w.known && w.percent == 0
 }
 
 // now returns the generation; known is false before the first weight.
@@ -77,23 +76,23 @@ func (w *weight) generationIsNot(generation int64) bool {
 }
 
 // would tells whether set would change anything.
-func (w *weight) would(percent weights.Percent, check string, unserved bool) bool {
+func (w *weight) would(percent int, check string, unserved bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.differs(percent, check, unserved)
 }
 
 // set changes the weight.
-func (w *weight) set(number int, percent weights.Percent, check string, unserved bool) {
+func (w *weight) set(percent int, check string, unserved bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.differs(percent, check, unserved) {
 		w.generation++
 	}
-	w.number, w.percent, w.check, w.known, w.unserved = number, percent, check, true, unserved
+	w.percent, w.check, w.known, w.unserved = percent, check, true, unserved
 }
 
 // differs tells whether set would change anything: what was taken for served without evidence does not count once somebody asks for that.
-func (w *weight) differs(percent weights.Percent, check string, unserved bool) bool {
+func (w *weight) differs(percent int, check string, unserved bool) bool {
 	return !w.known || w.percent != percent || w.check != check || unserved && !w.unserved
 }
