@@ -426,7 +426,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 			continue
 		}
 		if s.kept && !sticky && (o.Exposure > 0 || w.observed.Exposure > 0) { // the shares between clusters are not as the Canary wants
-			s.err = fmt.Errorf("the exposure of host %q cannot be published: %s", s.host, s.warning)
+			err, done = errors.Join(err, fmt.Errorf("the exposure of host %q cannot be published: %s", s.host, s.warning)), false
 			o.Exposure, o.Hosts = w.observed.Exposure, w.observed.Hosts
 		}
 		err = errors.Join(err, s.err)
