@@ -174,8 +174,9 @@ func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
 	}
 	r.metrics.observe(canary, w, r.opts.Clock.Now())
 	r.warnOf(canary, w)
-	published := r.publish(canary, w)
-	if published == nil && w.moves(shapeOf(canary)) && r.publishAll(canary, w) == nil {
+	moves := w.moves(shapeOf(canary))
+	published := r.sync(canary, w, moves)
+	if published == nil && moves {
 		if w, err = r.change(canary, func(w wish) (state.Desired, error) { return r.recover(canary, w) }); err == nil {
 			published = r.publish(canary, w)
 		}
@@ -383,15 +384,11 @@ func (r *DNSWeighted) modeIn(canary *flaggerv1.Canary, w wish) (state.Mode, erro
 
 // publish lets the publisher, if it is in this process, go on with the Ingress of a wish. The error is what keeps it from publishing.
 func (r *DNSWeighted) publish(canary *flaggerv1.Canary, w wish) error {
-	return r.publishBut(canary, w, true)
+	return r.sync(canary, w, false)
 }
 
-// publishAll is publish for the last time: it is an error too that a weight stays, or that something waits, because nobody comes back to it.
-func (r *DNSWeighted) publishAll(canary *flaggerv1.Canary, w wish) error {
-	return r.publishBut(canary, w, false)
-}
-
-func (r *DNSWeighted) publishBut(canary *flaggerv1.Canary, w wish, again bool) error {
+// sync is publish. If it is for the last time, it is an error too that a weight stays, or that something waits, because nobody comes back to it.
+func (r *DNSWeighted) sync(canary *flaggerv1.Canary, w wish, last bool) error {
 	if r.publisher == nil {
 		return nil
 	}
@@ -401,12 +398,12 @@ func (r *DNSWeighted) publishBut(canary *flaggerv1.Canary, w wish, again bool) e
 	errs := []error{err}
 	for _, result := range results {
 		errs = append(errs, result.Status.Err)
-		if result.Status.Unwritten && !again {
+		if last && result.Status.Unwritten {
 			errs = append(errs, errors.New(result.Status.Reason))
 		}
 		for _, host := range result.Hosts {
 			errs = append(errs, host.Err)
-			if host.Kept && !again {
+			if last && host.Kept {
 				errs = append(errs, fmt.Errorf("host %q: %s", host.Host, host.Warning))
 			}
 		}

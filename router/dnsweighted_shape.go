@@ -55,7 +55,7 @@ func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desire
 	}
 	d := w.desired
 	if d.Mode == state.Shared {
-		if !exposing(canary.Status.Phase) {
+		if !analyzed(canary.Status.Phase) {
 			d.Exposure = 0
 		} else if _, exposed := canary.Annotations[ExposureAnnotation]; exposed && exposureOf(d) < 100 && w.observed.Done(d) {
 			return r.raised(canary, d), nil
@@ -212,8 +212,8 @@ func (r *DNSWeighted) recover(canary *flaggerv1.Canary, w wish) (state.Desired, 
 	return d, nil
 }
 
-// exposing tells whether a canary in this phase may keep its cluster back.
-func exposing(phase flaggerv1.CanaryPhase) bool {
+// analyzed tells whether Flagger judges a canary in this phase, and has not begun to promote it: until then it may keep its cluster back.
+func analyzed(phase flaggerv1.CanaryPhase) bool {
 	switch phase {
 	case flaggerv1.CanaryPhaseProgressing, flaggerv1.CanaryPhaseWaiting, flaggerv1.CanaryPhaseWaitingPromotion:
 		return true
@@ -241,7 +241,7 @@ func exposureFloor(canary *flaggerv1.Canary) (percent int, set bool, err error) 
 func exposureFor(canary *flaggerv1.Canary, weight int) (int, error) {
 	floor, set, err := exposureFloor(canary)
 	analysis := canary.GetAnalysis()
-	if err != nil || !set || analysis == nil || !exposing(canary.Status.Phase) ||
+	if err != nil || !set || analysis == nil || !analyzed(canary.Status.Phase) ||
 		canary.DeploymentStrategy() != flaggerv1.DeploymentStrategyCanary {
 		return 100, err
 	}

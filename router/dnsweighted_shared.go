@@ -113,12 +113,12 @@ func (r *DNSWeighted) endExposure(canary *flaggerv1.Canary, w wish) (wish, error
 			return w, nil
 		}
 		w.desired = shapeOf(canary) // without a ConfigMap the publisher knows of no exposure
-		return wish{}, r.publishAll(canary, w)
+		return wish{}, r.sync(canary, w, true)
 	}
 	lost := w.lost()
 	w, err := r.change(canary, func(w wish) (state.Desired, error) { return withExposure(w.desired, 100), nil })
 	if err != nil || w.observed.Done(w.desired) || w.desired.Generation == 1 && !lost {
 		return w, err
 	}
-	return w, r.publishAll(canary, w)
+	return w, r.sync(canary, w, true)
 }

@@ -169,7 +169,7 @@ func (s *Skipper) reconcile(canary *flaggerv1.Canary, strategy strategy, apex *n
 		current = *asked
 	case !initialized(canary) && w.record.setBefore(canary.CreationTimestamp.Time): // by an earlier Canary of that name
 		current = toPrimary // Flagger scales the canary down in this tick
-	case w.record.matched && len(strategy.matches) == 0 && current.canary > 0 && analyzed(canary):
+	case w.record.matched && len(strategy.matches) == 0 && current.canary > 0 && analyzed(canary.Status.Phase):
 		s.warn(canary, "SkipperWeightsLost", fmt.Sprintf("spec.analysis.match was removed, and %d/%d is not for everybody; the canary begins anew", current.primary, current.canary))
 		current = toPrimary
 	default:
@@ -352,8 +352,7 @@ func (s *Skipper) drainBegun(canary *flaggerv1.Canary, cause error) (time.Durati
 	if err != nil {
 		return 0, err
 	}
-	if main := s.generatedFor(canary, siblings); main != nil {
-		apex, _ := strings.CutSuffix(main.Name, canaryIngressName(""))
+	if main, apex := s.generatedFor(canary, siblings); main != nil {
 		return s.opts.Settle, s.drainAsItIs(withIngressRef(canary, apex), main)
 	}
 	// All other requests go to the apex Service already; since when is not known.
@@ -401,7 +400,7 @@ func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canary
 		if err != nil {
 			return 0, 0, false, err
 		}
-		if begun := s.generatedFor(canary, siblings); begun != nil {
+		if begun, _ := s.generatedFor(canary, siblings); begun != nil {
 			main, refused = begun, nil
 		}
 	}
@@ -529,39 +528,28 @@ func (s *Skipper) begun(canary *flaggerv1.Canary) (*flaggerv1.Canary, error) {
 	if err != nil {
 		return nil, err
 	}
-	if main := s.generatedFor(canary, siblings); main != nil {
-		apex, _ := strings.CutSuffix(main.Name, canaryIngressName(""))
+	if main, apex := s.generatedFor(canary, siblings); main != nil {
 		return withIngressRef(canary, apex), nil
 	}
 	return nil, missing
 }
 
-// generatedFor returns the canary Ingress that a Canary has among others, for whichever Ingress it was generated; nil if there is none.
-func (s *Skipper) generatedFor(canary *flaggerv1.Canary, siblings []networkingv1.Ingress) *networkingv1.Ingress {
+// generatedFor returns the canary Ingress that a Canary has among others, and the name of the Ingress for which it was generated; nil if there is none.
+func (s *Skipper) generatedFor(canary *flaggerv1.Canary, siblings []networkingv1.Ingress) (main *networkingv1.Ingress, apex string) {
 	for i := range siblings {
 		ingress := &siblings[i]
-		_, ok := strings.CutSuffix(ingress.Name, canaryIngressName(""))
+		apex, ok := strings.CutSuffix(ingress.Name, canaryIngressName(""))
 		if ok && ingress.Labels[canaryLabel] == labelValue(canary.Name) && checkOwner(ingress, canary, serviceNames(canary)) == nil {
-			return ingress
+			return ingress, apex
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // mirrors tells whether a Canary is to mirror requests.
 func mirrors(canary *flaggerv1.Canary) bool {
 	analysis := canary.GetAnalysis()
 	return analysis != nil && analysis.Mirror
-}
-
-// analyzed tells whether Flagger judges the canary, and has not begun to promote it.
-func analyzed(canary *flaggerv1.Canary) bool {
-	switch canary.Status.Phase {
-	case flaggerv1.CanaryPhaseProgressing, flaggerv1.CanaryPhaseWaiting, flaggerv1.CanaryPhaseWaitingPromotion:
-		return true
-	default:
-		return false
-	}
 }
 
 // splits tells whether requests are known to be split here.
