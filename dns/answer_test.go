@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/penstock-dev/penstock/dns"
@@ -33,6 +34,66 @@ func TestARefusedHostIsNotDone(t *testing.T) {
 	r.wish(split(3, 0))
 	r.until(effective(3))
 	shares(t, r, map[string]float64{primaryLB: 1})
+}
+
+// A host that comes in mid-canary, and cannot be split, does not keep the share that the others lead to the canary from being effective: Flagger would not
+// judge it.
+func TestAHostThatIsRefusedHoldsUpNoShare(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]func(r *rig) int64{
+		"DuringTheFirstStep": func(r *rig) int64 {
+			r.wish(split(1, 10))
+			r.until(func(state.Observed) bool { return r.backend.Shares(host)[canaryLB] > 0 })
+			return 1
+		},
+		"AfterADrain": func(r *rig) int64 {
+			r.wish(split(1, 10))
+			r.until(effective(1))
+			r.wish(split(2, 0))
+			r.until(effective(2))
+			return 3
+		},
+		"BeforeARaise": func(r *rig) int64 {
+			r.wish(split(1, 5))
+			r.until(effective(1))
+			return 2
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			older := olderIngress()
+			older.Spec.Rules = []networkingv1.IngressRule{rule("old.example.com", "old")}
+			r := newRig(t, older, ingress("app", primaryLB), preparedIngress(canaryLB))
+			generation := before(r)
+			app := ingress("app", primaryLB)
+			app.Spec.Rules = append(app.Spec.Rules, rule("old.example.com", "app"))
+			r.apply(app)
+			r.wish(split(generation, 10))
+			r.until(effective(generation))
+			if r.backend.Stale(host) {
+				t.Error("effective, while a resolver may hold an earlier answer")
+			}
+			if o := r.observed(); !strings.Contains(o.Error, "old.example.com") {
+				t.Errorf("observed %+v, want the host's error", o)
+			}
+			shares(t, r, map[string]float64{primaryLB: 0.9, canaryLB: 0.1})
+		})
+	}
+}
+
+// A drain that was effective is not undone by a fault: Flagger has scaled the canary down.
+func TestAFaultUndoesNoDrain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB), preparedIngress(canaryLB))
+	r.wish(split(1, 50))
+	r.until(effective(1))
+	r.wish(split(2, 0))
+	r.until(effective(2))
+	r.backend.Fail("app", errors.New("throttled"))
+	r.sync()
+	if o := r.observed(); !o.Effective || !strings.Contains(o.Error, "throttled") {
+		t.Errorf("observed %+v, want it effective, and the error", o)
+	}
 }
 
 // The Ingress loses its host while the first share is on its way, and then the share is taken back. Where the withdrawal fails, clients are still led to the

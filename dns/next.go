@@ -409,7 +409,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		o.NotBefore = &at
 	}
 	sticky := w.observed.Generation == w.desired.Generation && w.observed.Effective
-	refused, split := w.refused(steps), false
+	refused, split, less := w.refused(steps), false, false
 	err, done := st.Err, st.Err == nil && !refused
 	if refused {
 		err = errors.Join(w.err, err)
@@ -434,7 +434,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		if w.desired.Mode != state.Split || s.wish != w { // another Canary splits the host
 			continue
 		}
-		split = split || s.stage == atInner
+		split, less = split || s.stage == atInner, less || s.stage == atInner && s.err != nil
 		if s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach()) {
 			o.Attached, o.Hosts = true, append(o.Hosts, s.host)
 		}
@@ -449,8 +449,9 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 	if err != nil {
 		o.Error = err.Error()
 	}
-	// What goes wrong while the canary has its share does not take that away, and Flagger has to judge it.
-	served := sticky && split && w.attach() && w.desired.Weights.Canary > 0
+	// What goes wrong does not take away a share that the canary has, of the hosts that can be split, and Flagger has to judge it. Nor does it undo a drain.
+	served := w.attach() && (sticky && (split || w.desired.Weights.Canary == 0) ||
+		split && !less && w.desired.Weights.Canary > 0 && err != nil && st.Err == nil && !st.Unwritten && m.effective(now))
 	o.Effective = served || done && (sticky || !st.Unwritten && m.effective(now))
 	if !o.Effective {
 		// A host that the Ingress has lost is withdrawn first, and resolvers hold what it answered.
