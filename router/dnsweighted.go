@@ -174,7 +174,7 @@ func (r *DNSWeighted) reconcile(canary *flaggerv1.Canary) error {
 	}
 	r.metrics.observe(canary, w, r.opts.Clock.Now())
 	r.warnOf(canary, w)
-	moves := w.moves(shapeOf(canary))
+	moves := w.moves(shapeOf(canary)) && exposureOf(w.desired) == 100
 	published := r.sync(canary, w, moves)
 	if published == nil && moves {
 		if w, err = r.change(canary, func(w wish) (state.Desired, error) { return r.recover(canary, w) }); err == nil {
@@ -387,7 +387,8 @@ func (r *DNSWeighted) publish(canary *flaggerv1.Canary, w wish) error {
 	return r.sync(canary, w, false)
 }
 
-// sync is publish. If it is for the last time, it is an error too that a weight stays, or that something waits, because nobody comes back to it.
+// sync is publish. If it is for the last time, it is an error that a weight stays, or that something waits, because nobody comes back to it; and none that a
+// host is refused, which has no weight here or its full one.
 func (r *DNSWeighted) sync(canary *flaggerv1.Canary, w wish, last bool) error {
 	if r.publisher == nil {
 		return nil
@@ -402,8 +403,10 @@ func (r *DNSWeighted) sync(canary *flaggerv1.Canary, w wish, last bool) error {
 			errs = append(errs, errors.New(result.Status.Reason))
 		}
 		for _, host := range result.Hosts {
-			errs = append(errs, host.Err)
-			if last && host.Kept {
+			switch {
+			case !last:
+				errs = append(errs, host.Err)
+			case host.Kept:
 				errs = append(errs, fmt.Errorf("host %q: %s", host.Host, host.Warning))
 			}
 		}

@@ -47,7 +47,7 @@ func (r *DNSWeighted) reconciled(canary *flaggerv1.Canary, w wish) (state.Desire
 			return state.Desired{}, err
 		case until == "":
 			return withShape(w.desired, shape), nil
-		case w.moves(shape):
+		case until == unshared:
 			return withExposure(w.desired, 100), nil
 		}
 		r.warn(canary, ReasonHeld, fmt.Sprintf("mode %s with ingress %q and canary ingress %q stays until %s; then mode %s with ingress %q and canary ingress %q follows",
@@ -86,6 +86,9 @@ func (r *DNSWeighted) raised(canary *flaggerv1.Canary, d state.Desired) state.De
 // reshape returns until when a wish must not change its mode or its Ingresses: nothing of the earlier shape must be in use, and DNS must be able to split as
 // the new one says. If nothing holds it up, it removes what the earlier shape had in the cluster.
 func (r *DNSWeighted) reshape(canary *flaggerv1.Canary, w wish, shape state.Desired) (until string, err error) {
+	if w.moves(shape) {
+		return r.moved(canary, w)
+	}
 	const over = "the canary is over"
 	if free, err := r.mayReshape(canary, w, shape); err != nil || !free {
 		return over, err
@@ -109,8 +112,8 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	if w.desired.Mode == state.Split {
 		return w.situation() == idle, nil
 	}
-	if shape.Mode == state.Shared { // the publisher of another process sees all Ingresses
-		return r.publisher == nil || !w.moves(shape) || w.fullShare(), nil
+	if shape.Mode == state.Shared {
+		return true, nil
 	}
 	if initialized(canary) && !mayDetach(canary.Status.Phase) {
 		return false, nil
@@ -119,8 +122,27 @@ func (r *DNSWeighted) mayReshape(canary *flaggerv1.Canary, w wish, shape state.D
 	return weight == 0, err
 }
 
-// moves tells whether a shape is about other hosts in shared mode. The publisher in this process is called for the Ingress of the wish alone, so those that are
-// left get their full share first.
+// unshared is until when a wish stays whose publisher, in this process, is called for the Ingress of the wish alone.
+const unshared = "the hosts of the earlier ingress have their full share again"
+
+// moved is reshape for a wish that moves.
+func (r *DNSWeighted) moved(canary *flaggerv1.Canary, w wish) (until string, err error) {
+	if exposureOf(w.desired) < 100 { // it belongs to what Skipper splits
+		if err := r.skipper.Reconcile(canary); err != nil {
+			return "", err
+		}
+		stands, err := r.skipper.stands(withIngressRef(canary, w.desired.Ingress))
+		if err != nil || stands {
+			return "skipper can split at ingress " + strconv.Quote(canary.Spec.IngressRef.Name), err
+		}
+	}
+	if r.publisher == nil || w.fullShare() { // the publisher of another process sees all Ingresses
+		return "", nil
+	}
+	return unshared, nil
+}
+
+// moves tells whether a shape is about other hosts in shared mode.
 func (w wish) moves(shape state.Desired) bool {
 	return w.desired.Mode == state.Shared && shape.Mode == state.Shared && w.desired.Ingress != shape.Ingress
 }

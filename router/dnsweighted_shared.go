@@ -109,14 +109,15 @@ func (r *DNSWeighted) finalizeShared(canary *flaggerv1.Canary, w wish) (wish, er
 // endExposure publishes the cluster's full share, if it may have had less.
 func (r *DNSWeighted) endExposure(canary *flaggerv1.Canary, w wish) (wish, error) {
 	if w.cm == nil {
-		if _, exposed := canary.Annotations[ExposureAnnotation]; !exposed {
+		// Flagger notes what it applied when it has initialized a Canary.
+		if _, exposed := canary.Annotations[ExposureAnnotation]; !exposed || canary.Status.LastAppliedSpec == "" {
 			return w, nil
 		}
 		w.desired = shapeOf(canary) // without a ConfigMap the publisher knows of no exposure
 		return wish{}, r.sync(canary, w, true)
 	}
 	lost := w.lost()
-	w, err := r.change(canary, func(w wish) (state.Desired, error) { return withExposure(w.desired, 100), nil })
+	w, err := r.rewrite(canary, func(w wish) (state.Desired, error) { return withExposure(w.desired, 100), nil })
 	if err != nil || w.observed.Done(w.desired) || w.desired.Generation == 1 && !lost {
 		return w, err
 	}

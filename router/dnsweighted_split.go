@@ -108,7 +108,7 @@ func (r *DNSWeighted) finalizeSplit(canary *flaggerv1.Canary, w wish) (wish, err
 		}
 	}
 	attached := false
-	w, err := r.change(canary, func(w wish) (state.Desired, error) {
+	w, err := r.rewrite(canary, func(w wish) (state.Desired, error) {
 		attached = w.desired.Attached
 		return w.detached(), nil
 	})

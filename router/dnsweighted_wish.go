@@ -72,9 +72,19 @@ func (r *DNSWeighted) load(canary *flaggerv1.Canary) (wish, error) {
 	return w, err
 }
 
-// change makes the router's side what derive returns, and returns the ConfigMap as it then is. Nothing is written when nothing
+// change is rewrite in a tick: what Finalize has begun to end is not begun anew.
+func (r *DNSWeighted) change(canary *flaggerv1.Canary, derive func(wish) (state.Desired, error)) (wish, error) {
+	return r.rewrite(canary, func(w wish) (state.Desired, error) {
+		if err := r.skipper.checkEnding(canary); err != nil {
+			return state.Desired{}, err
+		}
+		return derive(w)
+	})
+}
+
+// rewrite makes the router's side what derive returns, and returns the ConfigMap as it then is. Nothing is written when nothing
 // differs. When somebody else's write came before, it is read and derived again.
-func (r *DNSWeighted) change(canary *flaggerv1.Canary, derive func(wish) (state.Desired, error)) (w wish, err error) {
+func (r *DNSWeighted) rewrite(canary *flaggerv1.Canary, derive func(wish) (state.Desired, error)) (w wish, err error) {
 	err = conflicts.Retry(func() error {
 		if w, err = r.load(canary); err != nil {
 			return err

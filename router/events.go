@@ -76,8 +76,8 @@ func newEvents(ctx context.Context, kube kubernetes.Interface, log *zap.SugaredL
 // warn records a warning, unless the same one was recorded in the last ten minutes.
 func (e *events) warn(canary *flaggerv1.Canary, reason Reason, message string) {
 	e.metrics.warned(canary, reason)
-	now := e.clock.Now()
-	if !e.isNew(told{canary.Namespace, canary.Name, reason, message}, now) {
+	now, what := e.clock.Now(), told{canary.Namespace, canary.Name, reason, message}
+	if !e.isNew(what, now) {
 		return
 	}
 	if len(message) > maxMessage {
@@ -88,6 +88,7 @@ func (e *events) warn(canary *flaggerv1.Canary, reason Reason, message string) {
 	_, err := e.kube.CoreV1().Events(canary.Namespace).Create(ctx, newEvent(canary, reason, message, now), metav1.CreateOptions{})
 	e.metrics.wrote("event", err)
 	if err != nil {
+		e.forget(what)
 		e.log.Warnw("event not recorded", "canary", canary.Name+"."+canary.Namespace, "reason", reason, "error", err)
 	}
 }
@@ -101,6 +102,13 @@ func (e *events) isNew(what told, now time.Time) bool {
 	}
 	e.told[what] = now
 	return true
+}
+
+// forget lets what could not be told be told again.
+func (e *events) forget(what told) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.told, what)
 }
 
 // newEvent refers to the Canary by hand, because a Canary that was read through a typed client does not know its kind.
