@@ -157,11 +157,21 @@ func (h *history) steady(dns func(time.Time) time.Time) []steady {
 			since--
 		}
 		from := moments[since].at.Add(3 * poll)
+		exposed := begin
+		for exposed >= 0 && !moments[exposed].exposed() {
+			exposed--
+		}
 		switch {
 		case m.desired.Mode == state.Split:
 			from = inSync
 		case m.exposed():
 			from = latest(from, inSync)
+		case exposed >= 0: // nobody waits until the cluster has its weight again
+			changed := dns(to)
+			if changed.Before(moments[exposed+1].at) {
+				continue
+			}
+			from = latest(from, changed.Add(syncDelay+ttl+lag))
 		}
 		out = append(out, steady{m.weight(), from, to.Add(-lag)})
 	}
