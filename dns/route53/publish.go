@@ -238,13 +238,16 @@ func (b *Backend) waits(ctx context.Context, j *job) bool {
 		}
 	}
 	switch {
-	case prior.InSync && prior.Change == j.awaited.String():
+	case isProved(prior) && prior.Change == j.awaited.String():
 		j.asked, j.told = true, progress{state: inSync, since: prior.InSyncSince}
 	case written || prior.Change != "": // else other records are wanted, and probably written
 		b.ask(ctx, j)
 	}
 	return written && j.asked && j.toldErr == nil && j.told.state == pending
 }
+
+// isProved tells whether a change has made records what they are. What was found so at rest was granted without one, and may still be on its way.
+func isProved(prior dns.Status) bool { return prior.InSync && prior.Change != "" }
 
 func (b *Backend) ask(ctx context.Context, j *job) {
 	j.asked = true

@@ -150,6 +150,33 @@ func TestProveWithoutMemoryOfTheCaller(t *testing.T) {
 	}
 }
 
+// What a fresh process found at rest was granted without evidence: another one may have written it a moment before. That the caller remembers it changes nothing.
+func TestWhatWasGrantedAtRestIsProved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, route53.Options{}, route53emulator.Options{})
+	p := publication(shop, a("www.example.com", 0, "192.0.2.1"))
+	r.must(p)
+	begun := r.clock.Now()
+	r.restart()
+	p.Prior = r.must(p)[0]
+	if !p.Prior.InSync {
+		t.Fatalf("got %+v at rest, want in sync", p.Prior)
+	}
+	p.Prove = true
+	if s := r.must(p)[0]; s.InSync {
+		t.Errorf("got %+v %s after it was written, and Route 53 needs %s", s, r.clock.Since(begun), syncDelay)
+	}
+	s := r.settled(p)
+	p.Prior = dns.Status{Change: s.Change, InSync: true, InSyncSince: s.InSyncSince}
+	calls := r.aws.Calls(route53emulator.ChangeResourceRecordSets)
+	for range 3 {
+		r.must(p)
+	}
+	if got := r.aws.Calls(route53emulator.ChangeResourceRecordSets) - calls; got != 0 {
+		t.Errorf("%d more changes of what is proved", got)
+	}
+}
+
 // There is nothing that could be submitted again for an Ingress that has no records.
 func TestNothingToProve(t *testing.T) {
 	t.Parallel()
