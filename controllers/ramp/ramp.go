@@ -11,7 +11,7 @@ import (
 
 // Options are how a cluster's weight moves. With the zero value it moves at once.
 type Options struct {
-	// Step is the most per cent points of one step. Zero makes every change immediate: Row.Ramp then says what is published until that is served, and is removed.
+	// Step is the most per cent points of one step. Zero makes every change immediate: Row.Ramp then says what is published until that is effective, and is removed.
 	Step int
 	// Interval is the least time for which a step is effective before the next one, and between two askings of the gates; 1 min if zero.
 	Interval time.Duration
@@ -41,6 +41,9 @@ type Seen struct {
 	// Now is the time on the clock of the controller.
 	Now time.Time
 }
+
+// effective says that no resolver holds an answer with another weight.
+func (s Seen) effective() bool { return s.InSync && !s.EffectiveSince.After(s.Now) }
 
 // maxMessage bounds Ramp.Message, because a gate may quote a whole answer and a ConfigMap or an item of DynamoDB has to hold it.
 const maxMessage = 1000
@@ -93,7 +96,7 @@ func Due(row store.Row, o Options, seen Seen) (due, rising bool) {
 // Next returns the row to store, which is equal to row when there is nothing to store, and when to look again at the latest, even if nothing changes;
 // zero is not before something does.
 //
-// CurrentWeight becomes the Target once that is in sync. The Ramp of an immediate change goes with that. With steps, a move is, where d is DesiredWeight, at
+// CurrentWeight becomes the Target once that is in sync. The Ramp of an immediate change goes once that is effective. With steps, a move is, where d is DesiredWeight, at
 // most 100:
 //
 //	no move yet, d differs         gates are asked at once; a step is taken from CurrentWeight
@@ -103,7 +106,7 @@ func Due(row store.Row, o Options, seen Seen) (due, rising bool) {
 //	under way, d is now elsewhere  goes on, towards it
 //	the gates refuse               Holding, and RolledBack to From after Options.Failures times in a row
 //	the gates cannot be asked      Holding
-//	d is published and in sync     Arrived
+//	d is published and effective   Arrived
 //	RolledBack                     nothing, until d changes
 //
 // Times are not trusted, since they come from several controllers and clocks jump. A Since in the future is replaced by now, so that it delays by one
@@ -192,8 +195,12 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 		row.CurrentWeight = Target(row, o)
 	}
 	if o.Step == 0 {
-		if seen.InSync || !row.Moves() {
+		switch {
+		case seen.effective(), !row.Moves():
 			row.Ramp = store.Ramp{} // people would take it for a move that is on its way
+		case seen.InSync:
+			row.Ramp.Message = served(row.CurrentWeight)
+			return row, false, seen.EffectiveSince.Sub(seen.Now)
 		}
 		return row, false, 0
 	}
@@ -206,10 +213,14 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 	switch {
 	case weight == desired && (r.Phase == "" || r.Phase == store.Arrived && at == resting):
 		return row, false, 0
-	case weight == desired && seen.InSync:
+	case weight == desired && seen.effective():
 		begin(&row)
 		r.Phase, r.Failures, r.Since, r.Message = store.Arrived, 0, seen.Now, ""
 		return row, false, 0
+	case weight == desired && seen.InSync:
+		begin(&row)
+		r.Phase, r.Failures, r.Message = store.Moving, 0, served(weight)
+		return row, false, seen.EffectiveSince.Sub(seen.Now)
 	case r.Phase == store.RolledBack && at == resting && percent(r.To) == desired:
 		return row, false, 0
 	case at == moving && percent(r.To) != desired:
@@ -226,7 +237,7 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 	}
 	wait := o.Interval - seen.Now.Sub(r.Since)
 	if at != unmoved { // a CurrentWeight that no move of ours has made is taken for long effective
-		if !seen.InSync || seen.EffectiveSince.After(seen.Now) {
+		if !seen.effective() {
 			return row, false, o.Interval
 		}
 		wait = max(wait, o.Interval+seen.EffectiveSince.Sub(seen.Now))
@@ -262,9 +273,14 @@ func turn(row store.Row, weight, step int) int {
 // waiting says what a move that is at a weight waits for.
 func (o Options) waiting(weight, desired int) string {
 	if weight == desired {
-		return fmt.Sprintf("weight %d: the move has arrived when every host is served with it", weight)
+		return fmt.Sprintf("weight %d: the move has arrived when every host is served with it, and no resolver holds an earlier answer", weight)
 	}
 	return fmt.Sprintf("weight %d: the next step follows when this has been effective for %s and no gate refuses", weight, o.Interval)
+}
+
+// served says what a move still waits for once its last weight is acknowledged.
+func served(weight int) string {
+	return fmt.Sprintf("weight %d is served; the move ends when no resolver can hold an earlier answer", weight)
 }
 
 func message(format string, values ...any) string {

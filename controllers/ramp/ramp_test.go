@@ -228,9 +228,28 @@ func TestNext(t *testing.T) {
 			want:   store.Row{DesiredWeight: 30, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })},
 			target: 30, after: time.Minute,
 		},
-		"Arrived": {
-			reason: "In sync is arrived; nobody is asked for that.",
+		"ImmediateServed": {
+			reason: "In sync is served, so it is acknowledged; whoever shuts the cluster down waits until no resolver holds an earlier answer.",
+			row:    store.Row{DesiredWeight: 0, CurrentWeight: 20, Ramp: store.Ramp{Phase: store.Moving, From: 20, Since: ago(time.Minute)}}, options: ramp.Options{},
+			seen: func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Second) },
+			want: store.Row{Ramp: store.Ramp{Phase: store.Moving, From: 20, Since: ago(time.Minute)}}, after: time.Second, message: "weight 0 is served; the move ends",
+		},
+		"Served": {
+			reason: "A gradual move too has not arrived before.",
 			row:    store.Row{DesiredWeight: 30, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })}, seen: func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Second) },
+			want:   store.Row{DesiredWeight: 30, CurrentWeight: 30, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })},
+			target: 30, after: time.Second, message: "weight 30 is served; the move ends",
+		},
+		"ServedOnTheWayBack": {
+			reason: "Nor has one that was taken back, and is wished for now where it went back to.",
+			row:    store.Row{DesiredWeight: 20, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.RolledBack, From: 20, To: 80, Weight: 20, Since: ago(time.Minute)}},
+			seen:   func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Second) },
+			want:   store.Row{DesiredWeight: 20, CurrentWeight: 20, Ramp: store.Ramp{Phase: store.Moving, From: 20, To: 20, Weight: 20, Since: ago(time.Minute)}},
+			target: 20, after: time.Second, message: "weight 20 is served; the move ends",
+		},
+		"Arrived": {
+			reason: "Effective is arrived; nobody is asked for that.",
+			row:    store.Row{DesiredWeight: 30, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })},
 			want:   store.Row{DesiredWeight: 30, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.Arrived, To: 30, Weight: 30, Since: noon}},
 			target: 30,
 		},

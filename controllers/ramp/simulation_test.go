@@ -141,7 +141,7 @@ func (w *world) check(before, next store.Row, target int, seen ramp.Seen, rising
 	}
 	if next.Ramp.Phase == store.Arrived && before.Ramp.Phase != store.Arrived {
 		w.arrivals++
-		if want := min(next.DesiredWeight, 100); next.CurrentWeight != want || !seen.InSync {
+		if want := min(next.DesiredWeight, 100); next.CurrentWeight != want || !seen.InSync || seen.EffectiveSince.After(seen.Now) {
 			w.t.Errorf("%s: arrived at %d, wanted is %d: %+v", w.now, next.CurrentWeight, want, next)
 		}
 	}

@@ -46,7 +46,7 @@ func (r Row) Moves() bool {
 	return false
 }
 
-// Ramp is the state of a move, which the next controller goes on from. A move at once is one of a single step; its Ramp goes when it is served.
+// Ramp is the state of a move, which the next controller goes on from. A move at once is one of a single step; its Ramp goes when it is effective.
 type Ramp struct {
 	// Phase is where the move is; empty before the first one.
 	Phase Phase `json:"phase"`

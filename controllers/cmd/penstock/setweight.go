@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"github.com/penstock-dev/penstock/controllers/ramp"
 	"github.com/penstock-dev/penstock/controllers/store"
 	"github.com/penstock-dev/penstock/controllers/traffic"
 )
@@ -22,9 +23,10 @@ const setWeightHelp = `Usage: penstock set-weight CLUSTER N --backend-type confi
 
 Writes N, a whole number from 0 to 100, as the DesiredWeight of a cluster into the store, and says what was desired
 before. The cluster's controller carries it to DNS. A gradual move to N that gates have taken back is begun anew. With
---wait it shows the way until N is served. An interrupt ends the waiting only: the wish stays in the store.
+--wait it shows the way until N is effective: every name server answers with it, and no resolver can hold an earlier
+answer. An interrupt ends the waiting only: the wish stays in the store.
 
-Exit codes: 0 if the wish was written and, with --wait, is served; 1 if not, if the move was rolled back, or if --timeout
+Exit codes: 0 if the wish was written and, with --wait, is effective; 1 if not, if the move was rolled back, or if --timeout
 passed; 64 for wrong arguments; 130 if the waiting was interrupted.
 
 Examples:
@@ -103,7 +105,7 @@ func runSetWeight(ctx context.Context, args []string, out, _ io.Writer) (int, er
 
 func parseSetWeight(flags *flag.FlagSet, args []string, out io.Writer) (setWeightOptions, error) {
 	var o setWeightOptions
-	flags.BoolVar(&o.wait, "wait", false, "wait until the weight is served")
+	flags.BoolVar(&o.wait, "wait", false, "wait until the weight is effective")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Minute, "wait: how `long` at most")
 	rest, err := parse(flags, setWeightHelp, args, out)
 	switch {
@@ -176,6 +178,9 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 		before.CurrentWeight = store.Unknown
 	} else if before.CurrentWeight != store.Unknown {
 		text += fmt.Sprintf("; CurrentWeight is %d", before.CurrentWeight)
+		if published, _ := ramp.Published(before); published != before.CurrentWeight {
+			text += fmt.Sprintf(", and %d is published", published)
+		}
 	}
 	if _, err := fmt.Fprintln(out, clean(text)); err != nil {
 		return failed, fmt.Errorf("write: %w", err)
@@ -254,7 +259,7 @@ type waiting struct {
 	open  bool   // no line feed follows it yet
 }
 
-// wait returns when the wish is served, or cannot be expected to be.
+// wait returns when the wish is effective, or cannot be expected to be.
 func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clock) (int, error) {
 	until := clock.Now().Add(w.timeout)
 	for {
@@ -293,7 +298,7 @@ func (w *waiting) wait(ctx context.Context, weights store.Store, clock clock.Clo
 		case errors.Is(err, store.ErrNotFound):
 			return failed, fmt.Errorf("the row of cluster %s is gone, and no controller has made it again in %s: %w", w.cluster, w.timeout, err)
 		default:
-			return failed, fmt.Errorf("weight %d of cluster %s is not served after %s, and stays desired: %s; penstock status says which hosts are waited for",
+			return failed, fmt.Errorf("weight %d of cluster %s is not effective after %s, and stays desired: %s; penstock status says which hosts are waited for",
 				w.weight, w.cluster, w.timeout, last)
 		}
 		select {
@@ -309,7 +314,7 @@ func (w *waiting) done(row store.Row) (bool, error) {
 	switch {
 	case row.DesiredWeight != w.weight:
 		return true, fmt.Errorf("somebody has set DesiredWeight of cluster %s to %d meanwhile, so %d is not waited for any more", w.cluster, row.DesiredWeight, w.weight)
-	case w.served(row):
+	case w.effective(row):
 		return true, nil
 	case rolledBack(row, w.weight):
 		return true, fmt.Errorf("the move of cluster %s to %d was rolled back: %s", w.cluster, w.weight, clean(row.Ramp.Message))
@@ -317,9 +322,9 @@ func (w *waiting) done(row store.Row) (bool, error) {
 	return false, nil
 }
 
-// served tells whether the wish is served. While the row moves, another weight is published than the one that was acknowledged last, even if that is the wish:
-// the controller has not seen it yet, or DNS does not answer with it.
-func (w *waiting) served(row store.Row) bool { return row.CurrentWeight == w.weight && !row.Moves() }
+// effective tells whether the wish is. While the row moves, another weight is published than the one that was acknowledged last, even if that is the wish, or
+// resolvers may hold another: the controller has not seen it yet, DNS does not answer with it, or has not done so for long.
+func (w *waiting) effective(row store.Row) bool { return row.CurrentWeight == w.weight && !row.Moves() }
 
 func (w *waiting) stop() (int, error) {
 	return interrupted, fmt.Errorf("interrupted: the waiting ends, and the wish stays: DesiredWeight of cluster %s is %d until somebody sets another", w.cluster, w.weight)
@@ -334,7 +339,7 @@ func (w *waiting) progress(row store.Row) string {
 		way, gone = -way, -gone
 	}
 	filled := bar
-	if !w.served(row) {
+	if !w.effective(row) {
 		filled = min(max(gone, 0)*bar/max(way, 1), bar-1)
 	}
 	_, current := weightsOf(&row, "")

@@ -94,6 +94,9 @@ func TestSetWeight(t *testing.T) {
 		anew    []store.Row
 	}{
 		"Set": {reason: "The wish is written, and what was before is said.", script: script{before: before}, golden: "set.txt"},
+		"SetInAMove": {
+			reason: "CurrentWeight alone would pass for what users get.", script: script{before: moving(20, 20, 80, store.Moving, "")}, golden: "set-in-a-move.txt",
+		},
 		"Mended": {
 			reason: "A weight that nobody can read is mended by one that can.",
 			script: script{readErr: store.ErrInvalid, rows: []any{store.Row{DesiredWeight: 80}}}, golden: "mended.txt",
@@ -125,7 +128,7 @@ func TestSetWeight(t *testing.T) {
 			reason: "A weight that changes at once goes through no steps.",
 			script: script{before: before, rows: []any{
 				moving(80, 20, 80, store.Moving, "weight 80 is acknowledged when every host is served with it"),
-				moving(80, 20, 80, store.Moving, ""),
+				moving(80, 20, 80, store.Moving, ""), moving(80, 80, 80, store.Moving, "weight 80 is served; the move ends when no resolver can hold an earlier answer"),
 				store.Row{DesiredWeight: 80, CurrentWeight: 80},
 			}},
 			options: setWeightOptions{wait: true, timeout: time.Minute}, golden: "atonce.txt",
