@@ -31,6 +31,7 @@ type Controller struct {
 	owner     owner
 	gates     ramp.Gates
 	queue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	backoff   workqueue.TypedRateLimiter[types.NamespacedName] // of what failed
 	weight    *weight
 	served    *served
 	events    *announcer
@@ -173,11 +174,12 @@ func (c *Controller) prepared(ctx context.Context, others []types.NamespacedName
 const (
 	firstRetry = time.Second
 	lastRetry  = 5 * time.Minute
+	// wantedRetry is the longest while a weight is on its way: a drain is to go on soon after an outage, however long that was.
+	wantedRetry = 30 * time.Second
 )
 
-func newQueue() workqueue.TypedRateLimitingInterface[types.NamespacedName] {
-	return workqueue.NewTypedRateLimitingQueueWithConfig(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry),
-		workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "ingresses"},
-	)
+// newQueue returns a queue of Ingresses, and its delays.
+func newQueue() (workqueue.TypedRateLimitingInterface[types.NamespacedName], workqueue.TypedRateLimiter[types.NamespacedName]) {
+	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry)
+	return workqueue.NewTypedRateLimitingQueueWithConfig(backoff, workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "ingresses"}), backoff
 }

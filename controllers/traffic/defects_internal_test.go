@@ -166,7 +166,7 @@ func TestARuleWithoutAHost(t *testing.T) {
 // A fault is told once, whatever its words, until it has passed; what somebody has to mend, whenever that is something else.
 func TestAFaultIsToldOnce(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil, app("one", "one.example.com")...)
+	r, one := newRig(t, nil, app("one", "one.example.com")...), types.NamespacedName{Namespace: namespace, Name: "one"}
 	for _, fault := range []func(error) error{func(err error) error { return err }, dns.Refuse} {
 		before, told := len(r.notes.lines), 1
 		for i := range 3 {
@@ -175,12 +175,14 @@ func TestAFaultIsToldOnce(t *testing.T) {
 				told = i + 1
 			}
 			r.dns.Fail("one", err)
+			r.queue.Add(one)
 			r.run(time.Minute)
 			if got := len(r.notes.lines) - before; got != told {
 				t.Errorf("%v: told %d times, want %d: %q", err, got, told, r.notes.lines[before:])
 			}
 		}
 		r.dns.Fail("one", nil)
+		r.queue.Add(one)
 		r.run(time.Minute)
 	}
 }

@@ -29,7 +29,7 @@ type filling struct {
 // begin says that somebody waits for the caches, and is to be told why they are not filled whenever that changes.
 func (f *filling) begin(tell func(why string)) {
 	f.mu.Lock()
-	f.tell = tell
+	f.tell, f.errs = tell, nil // of before, when nobody waited
 	f.mu.Unlock()
 	f.told()
 }

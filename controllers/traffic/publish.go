@@ -49,15 +49,24 @@ const retry time.Duration = -1
 
 func (c *Controller) requeue(name types.NamespacedName, again map[types.NamespacedName]time.Duration) {
 	after, found := again[name]
+	if after != retry {
+		c.backoff.Forget(name)
+	}
 	switch {
 	case found && after == retry:
-		c.queue.AddRateLimited(name)
+		c.queue.AddAfter(name, c.retryAfter(name))
 	case found:
-		c.queue.Forget(name)
 		c.queue.AddAfter(name, after)
-	default:
-		c.queue.Forget(name)
 	}
+}
+
+// retryAfter returns when an Ingress that has failed once more is to be tried again.
+func (c *Controller) retryAfter(name types.NamespacedName) time.Duration {
+	after := c.backoff.When(name)
+	if c.weight.wanted() {
+		return min(after, wantedRetry)
+	}
+	return after
 }
 
 // publish brings Ingresses forward by what can be done now, and returns which of them to look at again, and when.
@@ -71,7 +80,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 		}
 		return again
 	}
-	waits := proof || c.served.of(generation, drain).unserved > 0
+	waits := c.served.of(generation, drain).unserved > 0
 	batch = slices.DeleteFunc(slices.Clone(batch), func(name types.NamespacedName) bool {
 		theirs := c.isTheirs(ctx, name)
 		if theirs { // it may be waited for since before the flags left it out
@@ -123,8 +132,7 @@ func (c *Controller) publish(ctx context.Context, batch []types.NamespacedName) 
 	for name := range theirs { // others publish them
 		c.forget(ctx, name)
 	}
-	c.progress()
-	if waits { // at rest, nothing follows from it
+	if c.progress().unserved == 0 && waits { // the store is not read for anything less
 		c.kick()
 	}
 	return again

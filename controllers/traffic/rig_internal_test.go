@@ -201,8 +201,9 @@ func (r *rig) restart(flags ...string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	queue, backoff := newQueue()
 	r.Controller = &Controller{
-		opts: opts, store: r.row, weight: &weight{}, served: newServed(), metrics: m, log: zaptest.NewLogger(r.t).Sugar(), queue: newQueue(),
+		opts: opts, store: r.row, weight: &weight{}, served: newServed(), metrics: m, log: zaptest.NewLogger(r.t).Sugar(), queue: queue, backoff: backoff,
 		events: newAnnouncer(r.notes, types.NamespacedName{}), changed: make(chan struct{}, 1), filling: &filling{},
 		source: &source{caches: r.kube, filter: opts.filter, sole: opts.SolePublisher, answer: func(context.Context, *corev1.ConfigMap, string) error { return nil }},
 	}
@@ -297,7 +298,9 @@ func (r *rig) moment() {
 		}
 		for name, after := range r.publish(r.t.Context(), batch) {
 			if after == retry {
-				after = firstRetry
+				after = r.retryAfter(name)
+			} else {
+				r.backoff.Forget(name)
 			}
 			r.due[name] = r.clock.Now().Add(after)
 		}

@@ -176,10 +176,12 @@ func newController(
 	if err != nil {
 		return nil, err
 	}
+	queue, backoff := newQueue()
 	c := &Controller{
 		opts: opts, store: weights, weight: &weight{}, served: newServed(), metrics: metrics, log: log, filling: filling,
 		source:  &source{caches: m.GetCache(), filter: opts.filter, sole: opts.SolePublisher, answer: dns.NewKubeSource(kube, opts.clock).Answer},
-		queue:   newQueue(),
+		queue:   queue,
+		backoff: backoff,
 		events:  newAnnouncer(m.GetEventRecorder("penstock"), pod),
 		changed: make(chan struct{}, 1),
 	}

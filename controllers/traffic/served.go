@@ -91,6 +91,16 @@ func (s *served) expect(names []types.NamespacedName) {
 	}
 }
 
+// unknown returns those of which nothing is known.
+func (s *served) unknown(names []types.NamespacedName) []types.NamespacedName {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(names, func(name types.NamespacedName) bool {
+		_, known := s.ingresses[name]
+		return known
+	})
+}
+
 // knows tells whether an Ingress was published by this process.
 func (s *served) knows(name types.NamespacedName) bool {
 	s.mu.Lock()
@@ -209,7 +219,7 @@ func (s *served) leaving(generation int64, r dns.Result, now time.Time) {
 	defer s.mu.Unlock()
 	state := s.ingresses[r.Ingress]
 	s.owe(state, nil, now)
-	s.ingresses[r.Ingress] = serving{generation: generation, served: state.served, result: r, gone: true, leads: !r.Status.InSync}
+	s.ingresses[r.Ingress] = serving{generation: generation, served: state.served, result: r, gone: true, leads: !r.Status.InSync, effectiveAt: r.EffectiveAt}
 }
 
 // stuck keeps what became of an Ingress that is gone, or left out, and whose records could not be withdrawn. One that is gone serves nobody any more, so no
@@ -292,16 +302,10 @@ func (s *served) of(generation int64, drain bool) progress {
 		if pending {
 			p.pending++
 		}
-		if state.gone {
-			if pending {
-				p.unserved++
-			}
-			continue
-		}
-		if state.served < generation {
+		if state.gone && pending || !state.gone && state.served < generation {
 			p.unserved++
 		}
-		if state.effectiveAt.After(p.effectiveAt) {
+		if (drain || !state.gone) && state.effectiveAt.After(p.effectiveAt) {
 			p.effectiveAt = state.effectiveAt
 		}
 	}

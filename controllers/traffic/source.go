@@ -98,6 +98,22 @@ func (s *source) unpublished(ctx context.Context, name types.NamespacedName) boo
 	return s.caches.Get(ctx, name, ingress) == nil && (s.sole || s.filter.mine(ingress))
 }
 
+// held returns the Ingresses that are unpublished.
+func (s *source) held(ctx context.Context) ([]types.NamespacedName, error) {
+	list := &networkingv1.IngressList{}
+	if err := s.caches.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // nobody changes them here
+		return nil, fmt.Errorf("list ingresses: %w", err)
+	}
+	var names []types.NamespacedName
+	for i := range list.Items {
+		ingress := &list.Items[i]
+		if mine := s.filter.mine(ingress); mine && ingress.DeletionTimestamp != nil || !mine && s.sole {
+			names = append(names, client.ObjectKeyFromObject(ingress))
+		}
+	}
+	return names, nil
+}
+
 // Serving implements dns.Source.
 func (s *source) Serving(ctx context.Context, host string) ([]*networkingv1.Ingress, error) {
 	list := &networkingv1.IngressList{}

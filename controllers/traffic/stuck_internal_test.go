@@ -235,7 +235,7 @@ func TestACanaryThatCannotBeTold(t *testing.T) {
 	}
 	r.run(10 * time.Minute) // nothing else is to be done for the Ingress
 	denied = false
-	r.run(time.Minute)
+	r.run(lastRetry)
 	if !told {
 		t.Error("the Canary is not told, although it can be")
 	}

@@ -99,7 +99,7 @@ func TestAMoveOfAnotherTimeIsForgotten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil, app("one", "one.example.com")...)
 	r.row.row.Ramp = store.Ramp{Phase: store.Holding, From: 20, To: 100, Weight: 60, Failures: 2, Message: "refused"}
-	r.run(time.Minute)
+	r.run(3 * time.Minute)
 	if row := r.row.now(); row.Ramp != (store.Ramp{}) || row.CurrentWeight != 100 {
 		t.Errorf("row %+v", row)
 	}

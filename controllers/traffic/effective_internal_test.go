@@ -1,0 +1,136 @@
+package traffic
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/penstock-dev/penstock/controllers/store"
+)
+
+// Whoever waits until a move has ended may shut the cluster down: no resolver can lead anybody there any more, be it to an Ingress that was withdrawn meanwhile.
+func TestAMoveEndsWhenItIsEffective(t *testing.T) {
+	t.Parallel()
+	held := func(r *rig) {
+		one := app("one", "one.example.com")[0]
+		one.SetFinalizers([]string{"example.com/balancer"})
+		r.apply(one)
+		r.remove(one)
+	}
+	for name, tc := range map[string]struct {
+		flags []string
+		after time.Duration // of the wish
+		meet  func(r *rig)
+	}{
+		"AtOnce":     {nil, 0, func(*rig) {}},
+		"Gradual":    {[]string{"-ramp-step", "100"}, 0, func(*rig) {}},
+		"Restart":    {nil, syncDelay + 5*time.Second, func(r *rig) { r.restart() }},
+		"Withdrawal": {nil, time.Second, held},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, tc.flags, app("one", "one.example.com")...)
+			r.restart(tc.flags...)
+			r.run(5 * time.Minute)
+			r.desire(0)
+			r.run(tc.after)
+			tc.meet(r)
+			r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
+			if !r.row.now().Moves() {
+				t.Error("the move has ended with the acknowledgement")
+			}
+			r.until("the move ends", func() bool { return !r.row.now().Moves() })
+			if got := r.dns.MayAnswer("one.example.com"); len(got) > 0 && r.dns.Stale("one.example.com") {
+				t.Errorf("a resolver may still answer %v", got)
+			}
+		})
+	}
+}
+
+// A leader that starts when nobody but Ingresses that are published no more is left, and their records were not withdrawn, does not take the cluster for drained.
+func TestALeaderStartsWithRecordsToWithdraw(t *testing.T) {
+	t.Parallel()
+	filter := []string{"-annotation-filter", "team=shop", "-sole-publisher"}
+	for name, leave := range map[string]func(r *rig){
+		"Finalizer": func(r *rig) {
+			held := app("one", "one.example.com")[0]
+			held.SetAnnotations(map[string]string{"team": "shop"})
+			held.SetFinalizers([]string{"example.com/balancer"})
+			r.apply(held)
+			r.remove(held)
+		},
+		"LeftOut": func(r *rig) { r.apply(app("one", "one.example.com")[0]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			objects := app("one", "one.example.com")
+			objects[0].SetAnnotations(map[string]string{"team": "shop"})
+			r := newRig(t, filter, objects...)
+			r.restart(filter...)
+			r.run(5 * time.Minute)
+			r.dns.Fail("one", errors.New("throttled"))
+			leave(r)
+			r.desire(0)
+			r.restart(filter...)
+			r.run(5 * time.Minute)
+			if got := r.row.now().CurrentWeight; got != 100 {
+				t.Errorf("%d is acknowledged, and DNS has %v", got, r.published("one"))
+			}
+			r.dns.Fail("one", nil)
+			if took := r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 }); took < syncDelay || took > syncDelay+wantedRetry+2*lookAgain {
+				t.Errorf("acknowledged after %s, and DNS needs %s", took, syncDelay)
+			}
+		})
+	}
+}
+
+// A drain goes on soon after an outage, however long that was.
+func TestADrainAfterALongOutage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.run(5 * time.Minute)
+	r.dns.Fail("one", errors.New("throttled"))
+	r.desire(0)
+	r.run(time.Hour)
+	r.dns.Fail("one", nil)
+	if took := r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 }); took > wantedRetry+syncDelay+2*lookAgain {
+		t.Errorf("acknowledged %s after the outage, want at most %s", took, wantedRetry+syncDelay+2*lookAgain)
+	}
+}
+
+// Each read of a DynamoDB table costs, also in a move: events of Ingresses and endpoints cause none.
+func TestReadsOfTheStoreInAMove(t *testing.T) {
+	t.Parallel()
+	flags := []string{"-ramp-step", "10", "-ramp-interval", "10m"}
+	r := newRig(t, flags, app("one", "one.example.com")...)
+	r.restart(flags...)
+	r.run(10 * time.Minute)
+	r.desire(0)
+	r.run(5 * time.Minute)
+	if row := r.row.now(); row.Ramp.Phase != store.Moving || row.CurrentWeight == 0 {
+		t.Fatalf("row %+v, want a move on its way", row)
+	}
+	counted := &countingRow{row: r.row}
+	r.store = counted
+	for range 60 {
+		r.apply(endpoints("one", true))
+		r.run(0)
+		r.clock.Sleep(time.Second)
+	}
+	if most := int(time.Minute/r.opts.PollInterval) + 1; counted.reads > most {
+		t.Errorf("%d reads in a minute with an event a second, want %d at most", counted.reads, most)
+	}
+}
+
+// What kept a cache from being filled before anybody waited for it is no news.
+func TestAFaultFromBeforeTheCachesAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	f := &filling{}
+	f.note("*v1.Ingress", errors.New("the API server did not answer"))
+	var told []string
+	f.begin(func(why string) { told = append(told, why) })
+	if slices.ContainsFunc(told, func(why string) bool { return why != "" }) {
+		t.Errorf("told %q", told)
+	}
+}
