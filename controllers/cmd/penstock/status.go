@@ -275,12 +275,16 @@ func podGone(err error) bool {
 		!slices.ContainsFunc(details.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
 }
 
-// leaders returns the Pod that leads, which the lease names, or, where there is no lease, those that may.
+// leaders returns the Pod that leads, which the lease names, or, where there is no lease, or nobody holds it, those that may: the lease stays when leader election
+// is switched off.
 func leaders(ctx context.Context, client kubernetes.Interface, namespace string) (pods []string, leased bool, err error) {
 	lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, traffic.LeaseID, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		pods, err = labelled(ctx, client, namespace)
+		if err == nil && len(pods) == 0 {
+			err = fmt.Errorf("namespace %s has neither the lease %s nor a running pod with the label %s: name the controller's with the flag namespace", namespace, traffic.LeaseID, podSelector)
+		}
 		return pods, false, err
 	case err != nil:
 		return nil, false, fmt.Errorf("get lease %s/%s, which names the leader: %w", namespace, traffic.LeaseID, err)
@@ -292,13 +296,18 @@ func leaders(ctx context.Context, client kubernetes.Interface, namespace string)
 	pod, _, found := strings.Cut(holder, "_") // which is in no name of a Pod
 	switch {
 	case holder == "":
-		return nil, false, fmt.Errorf("lease %s/%s: nobody holds it: no controller leads now, look whether one runs", namespace, traffic.LeaseID)
+		pods, err = labelled(ctx, client, namespace)
+		if err == nil && len(pods) == 0 {
+			err = fmt.Errorf("lease %s/%s: nobody holds it: no controller leads now, look whether one runs", namespace, traffic.LeaseID)
+		}
+		return pods, false, err
 	case !found || pod == "":
 		return nil, false, fmt.Errorf("lease %s/%s: holderIdentity %q does not begin with the name of a Pod and _: ask the controller with the flag url", namespace, traffic.LeaseID, holder)
 	}
 	return []string{pod}, true, nil
 }
 
+// labelled returns the running Pods of a controller.
 func labelled(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
 	list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: podSelector})
 	if err != nil {
@@ -309,9 +318,6 @@ func labelled(ctx context.Context, client kubernetes.Interface, namespace string
 		if p := &list.Items[i]; p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
 			names = append(names, p.Name)
 		}
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("namespace %s has neither the lease %s nor a running pod with the label %s: name the controller's with the flag namespace", namespace, traffic.LeaseID, podSelector)
 	}
 	slices.Sort(names)
 	return names, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -121,7 +122,7 @@ func TestStatusOfSeveralClusters(t *testing.T) {
 	t.Parallel()
 	first := &api{t: t, at: map[string]any{leasePath: lease("penstock-1_5e0a"), proxyPath: east()}}
 	second := &api{t: t, at: map[string]any{podsPath: pods("penstock-1"), proxyPath: west()}}
-	third := &api{t: t, at: map[string]any{leasePath: lease("")}}
+	third := &api{t: t, at: map[string]any{leasePath: lease(""), podsPath: pods()}}
 	path := writeKubeconfig(t, "penstock", [2]string{"a", first.serve()}, [2]string{"b", second.serve()}, [2]string{"c", third.serve()})
 	for name, tc := range map[string]struct {
 		reason string
@@ -158,18 +159,24 @@ func TestStatusPaths(t *testing.T) {
 	}
 }
 
-// Without a lease any of the Pods may lead, and one that does not says so.
+// Without a lease any of the Pods may lead, and one that does not says so; so it is with one that was given back before leader election was switched off.
 func TestStatusAsksEachPod(t *testing.T) {
 	t.Parallel()
-	server := &api{t: t, at: map[string]any{
-		podsPath:  pods("penstock-0", "penstock-1"),
-		proxyPath: east(),
-		podsPath + "/penstock-0:8080/proxy/status": http.HandlerFunc(notLeading),
-	}}
-	path := writeKubeconfig(t, "penstock", [2]string{"a", server.serve()})
-	got, code, err := ask(t, 0, "--kubeconfig", path)
-	if code != 0 || err != nil || !strings.Contains(got, "cluster east") {
-		t.Errorf("code %d, error %v:\n%s", code, err, got)
+	for name, at := range map[string]map[string]any{"NoLease": {}, "LeaseOfBefore": {leasePath: lease("")}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			maps.Copy(at, map[string]any{
+				podsPath:  pods("penstock-0", "penstock-1"),
+				proxyPath: east(),
+				podsPath + "/penstock-0:8080/proxy/status": http.HandlerFunc(notLeading),
+			})
+			server := &api{t: t, at: at}
+			path := writeKubeconfig(t, "penstock", [2]string{"a", server.serve()})
+			got, code, err := ask(t, 0, "--kubeconfig", path)
+			if code != 0 || err != nil || !strings.Contains(got, "cluster east") {
+				t.Errorf("code %d, error %v:\n%s", code, err, got)
+			}
+		})
 	}
 }
 
@@ -223,9 +230,9 @@ func TestStatusErrors(t *testing.T) {
 			at:     map[string]any{leasePath: lease("penstock-1_x"), proxyPath: http.NotFoundHandler()},
 			want:   []string{"ask pod penstock/penstock-1 at port 8080", "no penstock controller"},
 		},
-		"CurrentContext": {reason: "The current context has a name.", at: map[string]any{leasePath: lease("")}, want: []string{"cluster (a): error: "}},
+		"CurrentContext": {reason: "The current context has a name.", at: map[string]any{leasePath: lease(""), podsPath: pods()}, want: []string{"cluster (a): error: "}},
 		"Holder":         {reason: "A holder that is no Pod cannot be asked through the API server.", at: map[string]any{leasePath: lease("laptop")}, want: []string{"laptop", "flag url"}},
-		"NoHolder":       {reason: "A lease that was given back names nobody.", at: map[string]any{leasePath: lease("")}, want: []string{"nobody holds it"}},
+		"NoHolder":       {reason: "A lease that was given back names nobody.", at: map[string]any{leasePath: lease(""), podsPath: pods()}, want: []string{"nobody holds it"}},
 		"Nobody":         {reason: "Neither a lease nor a Pod.", at: map[string]any{podsPath: pods()}, want: []string{"neither the lease", "flag namespace"}},
 		"Forbidden":      {reason: "Missing permissions are named.", at: map[string]any{leasePath: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })}, want: []string{"get lease penstock/"}},
 		"Slow": {
