@@ -129,13 +129,16 @@ func (r refusal) Unwrap() error { return r.cause }
 
 // refuse returns err as long as nothing depends on the Canary yet, and else warns of it.
 func (s *Skipper) refuse(canary *flaggerv1.Canary, err error) error {
-	switch canary.Status.Phase {
-	case "", flaggerv1.CanaryPhaseInitializing:
+	return s.refuseAs(canary, "SkipperMisconfigured", err)
+}
+
+// refuseAs is refuse with another reason of the warning.
+func (s *Skipper) refuseAs(canary *flaggerv1.Canary, reason string, err error) error {
+	if !initialized(canary) {
 		return err
-	default:
-		s.warn(canary, "SkipperMisconfigured", err.Error())
-		return nil
 	}
+	s.warn(canary, reason, err.Error())
+	return nil
 }
 
 func (s *Skipper) warn(canary *flaggerv1.Canary, reason, message string) {
@@ -428,27 +431,20 @@ func (s *Skipper) Finalize(canary *flaggerv1.Canary) error {
 
 // deleteAll deletes the generated Ingresses. The canary Ingress goes last, because it knows the others.
 func (s *Skipper) deleteAll(canary *flaggerv1.Canary) error {
-	if checkIngressRef(canary) != nil { // somebody removed it, so the canary Ingress is known by its label alone
-		siblings, err := s.list(canary.Namespace)
-		if err != nil {
+	var main *networkingv1.Ingress
+	if checkIngressRef(canary) == nil {
+		var err error
+		if main, err = s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name)); err != nil {
 			return err
 		}
-		return s.deleteLeftovers(canary, siblings, nil)
 	}
-	names := serviceNames(canary)
-	main, err := s.getOrNil(canary.Namespace, canaryIngressName(canary.Spec.IngressRef.Name))
-	if err != nil {
-		return err
-	}
-	if main == nil {
-		siblings, err := s.list(canary.Namespace)
-		if err != nil {
-			return err
+	if main != nil {
+		if err := checkOwner(main, canary, serviceNames(canary)); err != nil {
+			s.logFor(canary).Infow("canary ingress left alone", "ingress", main.Name, "reason", err.Error())
+			main = nil
 		}
-		return s.deleteLeftovers(canary, siblings, nil)
 	}
-	if err := checkOwner(main, canary, names); err != nil {
-		s.logFor(canary).Infow("canary ingress left alone", "ingress", main.Name, "reason", err.Error())
+	if main == nil { // spec.ingressRef was changed or removed, perhaps, so what was generated is known by its label alone
 		siblings, err := s.list(canary.Namespace)
 		if err != nil {
 			return err

@@ -49,12 +49,12 @@ func (t *takeover) Reconcile(canary *flaggerv1.Canary) error {
 		w, used, err = t.read(canary)
 	}
 	if err != nil {
-		return t.refuse(canary, err)
+		return t.skipper.refuseAs(canary, string(ReasonReconcile), err)
 	}
 	if !used && w.cm != nil {
 		if err := t.dns.drop(w.cm); err != nil { // it is not used any more, and nothing is decided as long as it is there
 			t.decided.forget(canary)
-			return errors.Join(t.refuse(canary, err), t.skipper.Reconcile(canary))
+			return errors.Join(t.skipper.refuseAs(canary, string(ReasonReconcile), err), t.skipper.Reconcile(canary))
 		}
 	}
 	t.decided.put(canary, decision{canary.Generation, used})
@@ -147,15 +147,6 @@ func (t *takeover) asBegun(canary *flaggerv1.Canary, w wish) *flaggerv1.Canary {
 		return canary
 	}
 	return withoutDNS(canary)
-}
-
-// refuse returns err as long as nothing depends on the Canary yet, and else warns of it.
-func (t *takeover) refuse(canary *flaggerv1.Canary, err error) error {
-	if !initialized(canary) {
-		return err
-	}
-	t.skipper.warn(canary, string(ReasonReconcile), err.Error())
-	return nil
 }
 
 // before returns the router that began a Canary.
