@@ -81,6 +81,38 @@ func TestAHostThatIsRefusedHoldsUpNoShare(t *testing.T) {
 	}
 }
 
+// Nor does what becomes of the canary's Ingress once its first share is in DNS.
+func TestAFaultDuringTheFirstStepHoldsUpNoShare(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ingress("app", primaryLB), preparedIngress(canaryLB))
+	r.wish(split(1, 10))
+	r.until(func(state.Observed) bool { return r.backend.Shares(host)[canaryLB] > 0 })
+	r.apply(preparedIngress(primaryLB)) // somebody has taken the canary's load balancer away
+	r.until(effective(1))
+	if o := r.observed(); !strings.Contains(o.Error, "the same load balancer address") {
+		t.Errorf("observed %+v, want the error", o)
+	}
+	shares(t, r, map[string]float64{primaryLB: 0.9, canaryLB: 0.1})
+}
+
+// An exposure of an Ingress that has nothing in DNS asks for no evidence, which nobody could have: the cluster's weight would wait for it without end.
+func TestAnExposureOfNothingAsksForNoProof(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, olderIngress(), ingress("app", primaryLB))
+	r.wish(state.Desired{Generation: 1, Mode: state.Shared, Exposure: 20})
+	r.sync()
+	r.backend.Intercept(func(publications []dns.Publication) error {
+		if publications[0].Prove {
+			t.Errorf("asked for proof of %+v", publications[0].Records)
+		}
+		return nil
+	}, nil)
+	r.clock.Sleep(time.Minute)
+	if results := r.sync(); !results[0].Status.InSync {
+		t.Errorf("status %+v, want in sync", results[0].Status)
+	}
+}
+
 // A drain that was effective is not undone by a fault: Flagger has scaled the canary down.
 func TestAFaultUndoesNoDrain(t *testing.T) {
 	t.Parallel()

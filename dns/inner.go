@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,18 +32,23 @@ func (p *Publisher) InnerWeights(ctx context.Context, ingress types.NamespacedNa
 		if err != nil {
 			return 0, 0, false, err
 		}
-		for _, r := range records {
-			switch {
-			case r.Name != name:
-			case r.SetIdentifier == Primary:
-				primary, found = r.Weight, true
-			case r.SetIdentifier == Canary:
-				canary, found = r.Weight, true
-			}
-		}
-		if found {
+		inner := slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return r.Name != name })
+		if primary, canary, found = innerWeights(inner); found {
 			return primary, canary, true, nil
 		}
 	}
 	return 0, 0, false, nil
+}
+
+// innerWeights returns the weights of an inner set. A member that is missing has 0.
+func innerWeights(inner []Record) (primary, canary int, found bool) {
+	for _, r := range inner {
+		switch r.SetIdentifier {
+		case Primary:
+			primary, found = r.Weight, true
+		case Canary:
+			canary, found = r.Weight, true
+		}
+	}
+	return primary, canary, found
 }

@@ -434,7 +434,7 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		if w.desired.Mode != state.Split || s.wish != w { // another Canary splits the host
 			continue
 		}
-		split, less = split || s.stage == atInner, less || s.stage == atInner && s.err != nil
+		split, less = split || s.stage == atInner, less || s.stage == atInner && s.err != nil && !s.has(w.desired.Weights)
 		if s.stage == atInner || s.stage == prepared && (w.observed.Attached || !w.attach()) {
 			o.Attached, o.Hosts = true, append(o.Hosts, s.host)
 		}
@@ -459,6 +459,12 @@ func (w *wish) answer(steps []*step, m memory, st Status, now time.Time) state.O
 		o.Pending = w.pending(done, m, st)
 	}
 	return o
+}
+
+// has tells whether the inner set is published with weights.
+func (s *step) has(weights state.Weights) bool {
+	primary, canary, found := innerWeights(s.inner)
+	return found && primary == weights.Primary && canary == weights.Canary
 }
 
 // seconds returns whole seconds that are no less than d.

@@ -434,9 +434,10 @@ func (p *Publisher) publish(ctx context.Context, jobs []*job) error {
 		published[i] = from
 		j.records = append([]Record{}, j.world.records(j.steps)...)
 		j.memory = j.memory.follow(from, j.records, j.world.countWeights(), p.opts)
+		nothing := before[i].isNothing(from, j.records)
 		publications[i] = Publication{
 			Ingress: j.name, IngressUID: j.world.ingress.UID, Cluster: p.cluster, Records: j.records,
-			Prove: j.world.prove(j.steps) || p.opts.Prove != nil && p.opts.Prove() && !before[i].isNothing(from, j.records) && !j.isReleased(),
+			Prove: j.world.prove(j.steps, nothing) || p.opts.Prove != nil && p.opts.Prove() && !nothing && !j.isReleased(),
 			Takes: j.world.preparedIngresses(),
 			Prior: Status{Change: j.memory.change, InSync: !j.memory.inSyncSince.IsZero(), InSyncSince: j.memory.inSyncSince},
 		}
@@ -477,12 +478,13 @@ func (w *world) countWeights() bool {
 	return slices.ContainsFunc(w.wishes, func(wish *wish) bool { return wish.desired.Mode == state.Shared })
 }
 
-// prove tells whether somebody depends on the records being in sync.
-func (w *world) prove(steps []*step) bool {
+// prove tells whether somebody depends on the records being in sync. An exposure of nothing needs no evidence, and there is none; a split may have records that
+// nobody remembers.
+func (w *world) prove(steps []*step, nothing bool) bool {
 	return slices.ContainsFunc(steps, func(s *step) bool { return s.stage != direct }) ||
 		slices.ContainsFunc(w.wishes, func(wish *wish) bool {
 			waiting := wish.observed.Generation != wish.desired.Generation || !wish.observed.Effective
-			return waiting && (wish.attach() || wish.observed.Attached || wish.desired.Exposure > 0)
+			return waiting && (wish.attach() || wish.observed.Attached || wish.desired.Exposure > 0 && !nothing)
 		})
 }
 

@@ -187,9 +187,15 @@ func TestNothingToProve(t *testing.T) {
 		t.Errorf("got %+v, want assumed", s)
 	}
 	p.Prove = false
-	if s := r.must(p)[0]; !s.InSync || s.Assumed {
-		t.Errorf("got %+v, want in sync", s)
+	granted := r.must(p)[0]
+	if !granted.InSync || granted.Assumed {
+		t.Errorf("got %+v, want in sync", granted)
 	}
+	p.Prove, p.Prior = true, granted
+	if s := r.must(p)[0]; !s.InSync || s.Assumed {
+		t.Errorf("got %+v of what was granted, want in sync", s)
+	}
+	p.Prove, p.Prior = false, dns.Status{}
 	r.calls()
 	for range 5 {
 		r.clock.Advance(time.Minute)

@@ -234,7 +234,7 @@ func (b *Backend) decide(ctx context.Context, j *job) {
 	if !j.asked {
 		b.ask(ctx, j)
 	}
-	unproved := j.pub.Prove && len(j.awaited) == 0 && !isProved(j.pub.Prior)
+	unproved := j.pub.Prove && len(j.awaited) == 0 && !isProved(j.pub.Prior) && (wants || !j.pub.Prior.InSync)
 	if !unproved && j.told.state != forgotten {
 		return
 	}
