@@ -50,7 +50,7 @@ func call[T any](ctx context.Context, d *DynamoDB, operation string, do func(con
 		err = d.failed(operation, cause)
 		if !late && !d.passing(cause) || !pause(ctx, attempt) {
 			if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
-				err = fmt.Errorf("%w: %w", err, ended)
+				err = &endedError{err, ended}
 			}
 			return out, unknown, err
 		}
@@ -110,6 +110,14 @@ type callError struct {
 func (e *callError) Error() string { return e.text + ": " + awserror.Text(e.err) }
 
 func (e *callError) Unwrap() error { return e.err }
+
+// endedError is the last error of a call whose time was over, or that somebody ended. It is told as what it is: whether the time was over in an attempt or in the
+// pause after it is chance.
+type endedError struct{ err, ended error }
+
+func (e *endedError) Error() string { return e.err.Error() }
+
+func (e *endedError) Unwrap() []error { return []error{e.err, e.ended} }
 
 // failed wraps an error of the API with the row, the operation and what to do about it.
 func (d *DynamoDB) failed(operation string, err error) error {
