@@ -96,7 +96,7 @@ func Due(row store.Row, o Options, seen Seen) (due, rising bool) {
 // Next returns the row to store, which is equal to row when there is nothing to store, and when to look again at the latest, even if nothing changes;
 // zero is not before something does.
 //
-// CurrentWeight becomes the Target once that is in sync. The Ramp of an immediate change goes once that is effective. With steps, a move is, where d is DesiredWeight, at
+// CurrentWeight becomes the Target once that is in sync, or effective after a move that went back. The Ramp of an immediate change goes once that is effective. With steps, a move is, where d is DesiredWeight, at
 // most 100:
 //
 //	no move yet, d differs         gates are asked at once; a step is taken from CurrentWeight
@@ -191,7 +191,8 @@ func locate(row store.Row) (int, place) {
 
 // look returns row with all that needs no gate, whether a step is due that does, and otherwise when to look again.
 func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after time.Duration) {
-	if seen.InSync {
+	goesBack := o.Step > 0 && row.Ramp.Phase == store.RolledBack // which ends with the acknowledgement
+	if seen.effective() || seen.InSync && !goesBack {
 		row.CurrentWeight = Target(row, o)
 	}
 	if o.Step == 0 {
@@ -218,10 +219,14 @@ func look(row store.Row, o Options, seen Seen) (next store.Row, due bool, after 
 		r.Phase, r.Failures, r.Since, r.Message = store.Arrived, 0, seen.Now, ""
 		return row, false, 0
 	case weight == desired && seen.InSync:
+		row.CurrentWeight = weight
 		begin(&row)
 		r.Phase, r.Failures, r.Message = store.Moving, 0, served(weight)
 		return row, false, seen.EffectiveSince.Sub(seen.Now)
 	case r.Phase == store.RolledBack && at == resting && percent(r.To) == desired:
+		if seen.InSync && !seen.effective() {
+			return row, false, seen.EffectiveSince.Sub(seen.Now)
+		}
 		return row, false, 0
 	case at == moving && percent(r.To) != desired:
 		if back := turn(row, weight, o.Step); back != weight {

@@ -247,6 +247,13 @@ func TestNext(t *testing.T) {
 			want:   store.Row{DesiredWeight: 20, CurrentWeight: 20, Ramp: store.Ramp{Phase: store.Moving, From: 20, To: 20, Weight: 20, Since: ago(time.Minute)}},
 			target: 20, after: time.Second, message: "weight 20 is served; the move ends",
 		},
+		"WentBack": {
+			reason: "A move that went back has a weight that resolvers do not know yet, and whoever wishes for that now must not take it for effective.",
+			row:    store.Row{DesiredWeight: 80, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.RolledBack, From: 20, To: 80, Weight: 20, Since: ago(time.Minute)}},
+			seen:   func(s *ramp.Seen) { s.EffectiveSince = ago(-time.Second) },
+			want:   store.Row{DesiredWeight: 80, CurrentWeight: 30, Ramp: store.Ramp{Phase: store.RolledBack, From: 20, To: 80, Weight: 20, Since: ago(time.Minute)}},
+			target: 20, after: time.Second,
+		},
 		"Arrived": {
 			reason: "Effective is arrived; nobody is asked for that.",
 			row:    store.Row{DesiredWeight: 30, CurrentWeight: 20, Ramp: with(moving, func(r *store.Ramp) { r.To = 30 })},
@@ -504,7 +511,8 @@ func anyRow(t *testing.T, desired, current int, phase string, from, to, weight, 
 			t.Errorf("%+v: the gates were asked about rising %t, and the weight went from %d to %d", row, rising, published, target)
 		}
 	}
-	if seen.InSync && next.CurrentWeight != published || !seen.InSync && next.CurrentWeight != row.CurrentWeight {
+	wentBack := next.Ramp.Phase == store.RolledBack && seen.EffectiveSince.After(seen.Now) // acknowledged when that is effective
+	if seen.InSync && next.CurrentWeight != published && !wentBack || !seen.InSync && next.CurrentWeight != row.CurrentWeight {
 		t.Errorf("%+v: acknowledged %d, published is %d", row, next.CurrentWeight, published)
 	}
 	// Nothing new is seen: the same, or, of a weight that nobody has published yet, nothing.

@@ -139,6 +139,9 @@ func (w *world) check(before, next store.Row, target int, seen ramp.Seen, rising
 	if next.CurrentWeight != before.CurrentWeight && (next.CurrentWeight != w.published || !w.inSync()) {
 		w.t.Errorf("%s: acknowledged %d; DNS was told %d, in sync %t: %+v", w.now, next.CurrentWeight, w.published, w.inSync(), before)
 	}
+	if before.Moves() && !next.Moves() && seen.EffectiveSince.After(seen.Now) {
+		w.t.Errorf("%s: the move has ended, and resolvers may hold another weight: %+v, then %+v", w.now, before, next)
+	}
 	if next.Ramp.Phase == store.Arrived && before.Ramp.Phase != store.Arrived {
 		w.arrivals++
 		if want := min(next.DesiredWeight, 100); next.CurrentWeight != want || !seen.InSync || seen.EffectiveSince.After(seen.Now) {

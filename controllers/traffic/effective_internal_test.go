@@ -2,11 +2,17 @@ package traffic
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/penstock-dev/penstock/controllers/store"
+	"github.com/penstock-dev/penstock/dns"
 )
 
 // Whoever waits until a move has ended may shut the cluster down: no resolver can lead anybody there any more, be it to an Ingress that was withdrawn meanwhile.
@@ -39,6 +45,10 @@ func TestAMoveEndsWhenItIsEffective(t *testing.T) {
 			r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
 			if !r.row.now().Moves() {
 				t.Error("the move has ended with the acknowledgement")
+			}
+			status := r.status(httptest.NewRequestWithContext(t.Context(), http.MethodGet, StatusPath, nil))
+			if len(status.Hosts) != 1 || status.Hosts[0].EffectiveAt == nil {
+				t.Errorf("the status does not say until when: %+v", status.Hosts)
 			}
 			r.until("the move ends", func() bool { return !r.row.now().Moves() })
 			if got := r.dns.MayAnswer("one.example.com"); len(got) > 0 && r.dns.Stale("one.example.com") {
@@ -82,6 +92,47 @@ func TestALeaderStartsWithRecordsToWithdraw(t *testing.T) {
 				t.Errorf("acknowledged after %s, and DNS needs %s", took, syncDelay)
 			}
 		})
+	}
+}
+
+// A host that is refused when 0 was written a moment ago: nobody knows when DNS answers with that.
+func TestARefusalAfterADrainWasWritten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, app("one", "one.example.com")...)
+	r.run(5 * time.Minute)
+	r.desire(0)
+	r.moment()
+	if diff := cmp.Diff(map[string]int{"one.example.com": 0}, r.published("one")); diff != "" {
+		t.Fatalf("published -want +got:\n%s", diff)
+	}
+	r.dns.Fail("one", dns.Refuse(errors.New("another host of it has a record in the way")))
+	r.run(10 * time.Minute)
+	if got := r.row.now().CurrentWeight; got != 100 {
+		t.Errorf("%d is acknowledged without evidence", got)
+	}
+	r.dns.Fail("one", nil)
+	r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
+}
+
+// Where DNS is not asked, a weight is wanted for ever, and that is no reason to try what fails more often.
+func TestRetriesWithAssumedSync(t *testing.T) {
+	t.Parallel()
+	for flag, want := range map[string]time.Duration{"": wantedRetry, "-assume-sync-after=1m": lastRetry} {
+		r := newRig(t, nil, app("one", "one.example.com")...)
+		if flag != "" {
+			r.restart(flag)
+		}
+		r.run(time.Minute)
+		r.desire(0)
+		r.run(time.Minute)
+		r.weight.set(0, "", true)
+		var last time.Duration
+		for range 20 {
+			last = r.retryAfter(types.NamespacedName{Namespace: namespace, Name: "one"})
+		}
+		if last != want {
+			t.Errorf("flag %q: tried again after %s, want %s", flag, last, want)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func (c *Controller) requeue(name types.NamespacedName, again map[types.Namespac
 // retryAfter returns when an Ingress that has failed once more is to be tried again.
 func (c *Controller) retryAfter(name types.NamespacedName) time.Duration {
 	after := c.backoff.When(name)
-	if c.weight.wanted() {
+	if c.weight.wanted() && c.opts.AssumeSyncAfter == 0 { // where a weight is wanted for ever
 		return min(after, wantedRetry)
 	}
 	return after

@@ -31,6 +31,7 @@ type serving struct {
 	generation int64 // of the weight that it was last published with
 	result     dns.Result
 	done       bool      // in sync, or refused, which nobody waits for
+	unproved   bool      // what was written last is not known to be in sync
 	refused    int       // hosts
 	gone       bool      // the Ingress, though DNS may still answer with its records
 	leads      bool      // with gone: they lead to an Ingress that is there, though published no more, so that a drain waits for them
@@ -242,7 +243,7 @@ func (s *served) stuck(generation int64, r dns.Result, there bool) dns.Result {
 
 // note keeps what became of an Ingress that was published with a generation of the weight, or a later one. Where nobody waits for evidence, because the
 // weight is acknowledged, what a backend takes for in sync counts. Nobody waits for what is refused, but with drain, which says that the weight is 0: it must
-// not be taken for served while a host has more, or may have because what is published cannot be read.
+// not be taken for served while a host has more, or may have because what is published cannot be read, or was written a moment ago.
 //
 // It tells whether hosts may have been held that need not be any more.
 func (s *served) note(generation int64, r dns.Result, proof, drain bool, now time.Time) (released bool) {
@@ -254,7 +255,10 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool, now tim
 		r.Hosts, r.Status = before.result.Hosts, before.result.Status
 	}
 	at := r.EffectiveAt
-	state := serving{generation: generation, result: r, done: done}
+	state := serving{generation: generation, result: r, done: done, unproved: before.unproved}
+	if r.Err == nil && r.Status.Err == nil {
+		state.unproved = !r.Status.InSync
+	}
 	for _, host := range r.Hosts {
 		if host.Err != nil || host.Kept {
 			state.refused++
@@ -262,7 +266,7 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool, now tim
 	}
 	if isRefused(r) {
 		traffic := r.Err != nil || slices.ContainsFunc(r.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
-		state.done, state.refused, at = !drain || !traffic, max(len(r.Hosts), 1), time.Time{}
+		state.done, state.refused, at = !drain || !traffic && !state.unproved, max(len(r.Hosts), 1), time.Time{}
 	}
 	s.owe(before, r.Hosts, now)
 	s.sweep(now)

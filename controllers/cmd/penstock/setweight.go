@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
-	"github.com/penstock-dev/penstock/controllers/ramp"
 	"github.com/penstock-dev/penstock/controllers/store"
 	"github.com/penstock-dev/penstock/controllers/traffic"
 )
@@ -178,8 +177,8 @@ func carryOut(ctx context.Context, weights store.Store, o setWeightOptions, out 
 		before.CurrentWeight = store.Unknown
 	} else if before.CurrentWeight != store.Unknown {
 		text += fmt.Sprintf("; CurrentWeight is %d", before.CurrentWeight)
-		if published, _ := ramp.Published(before); published != before.CurrentWeight {
-			text += fmt.Sprintf(", and %d is published", published)
+		if before.Moves() && before.Ramp.Weight != before.CurrentWeight {
+			text += fmt.Sprintf(", and %d is published", before.Ramp.Weight)
 		}
 	}
 	if _, err := fmt.Fprintln(out, clean(text)); err != nil {
