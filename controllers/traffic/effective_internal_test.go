@@ -114,6 +114,34 @@ func TestARefusalAfterADrainWasWritten(t *testing.T) {
 	r.until("0 is acknowledged", func() bool { return r.row.now().CurrentWeight == 0 })
 }
 
+// Nor does a refusal hold up a drain where nothing was written, or nothing that led here: nobody can ever know more of that.
+func TestARefusalOfWhatNeverLedHere(t *testing.T) {
+	t.Parallel()
+	one := types.NamespacedName{Namespace: namespace, Name: "one"}
+	host := func(weight int) []dns.HostResult { return []dns.HostResult{{Host: "one.example.com", Weight: weight}} }
+	for name, tc := range map[string]struct {
+		expected bool
+		first    dns.Result
+	}{
+		"Unwritten": {true, dns.Result{Ingress: one, Hosts: host(-1), Status: dns.Status{Unwritten: true}}},
+		"NewAtZero": {false, dns.Result{Ingress: one, Hosts: host(0)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServed()
+			if tc.expected {
+				s.expect([]types.NamespacedName{one})
+			}
+			s.note(1, tc.first, true, false, start)
+			refused := dns.Result{Ingress: one, Hosts: tc.first.Hosts, Status: dns.Status{Err: dns.Refuse(errors.New("a record in the way"))}}
+			s.note(2, refused, true, true, start)
+			if got := s.of(2, true); got.unserved != 0 || got.refused != 1 {
+				t.Errorf("%+v, want one refused, and nobody waited for", got)
+			}
+		})
+	}
+}
+
 // Where DNS is not asked, a weight is wanted for ever, and that is no reason to try what fails more often.
 func TestRetriesWithAssumedSync(t *testing.T) {
 	t.Parallel()

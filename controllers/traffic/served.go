@@ -31,7 +31,7 @@ type serving struct {
 	generation int64 // of the weight that it was last published with
 	result     dns.Result
 	done       bool      // in sync, or refused, which nobody waits for
-	unproved   bool      // what was written last is not known to be in sync
+	unproved   bool      // what was written last, over what may have led here, is not known to be in sync
 	refused    int       // hosts
 	gone       bool      // the Ingress, though DNS may still answer with its records
 	leads      bool      // with gone: they lead to an Ingress that is there, though published no more, so that a drain waits for them
@@ -256,8 +256,9 @@ func (s *served) note(generation int64, r dns.Result, proof, drain bool, now tim
 	}
 	at := r.EffectiveAt
 	state := serving{generation: generation, result: r, done: done, unproved: before.unproved}
-	if r.Err == nil && r.Status.Err == nil {
-		state.unproved = !r.Status.InSync
+	if r.Err == nil && r.Status.Err == nil && !r.Status.Unwritten {
+		led := before.unproved || before.generation < 0 || slices.ContainsFunc(before.result.Hosts, func(host dns.HostResult) bool { return host.Weight > 0 })
+		state.unproved = led && !r.Status.InSync
 	}
 	for _, host := range r.Hosts {
 		if host.Err != nil || host.Kept {

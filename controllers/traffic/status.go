@@ -94,7 +94,7 @@ func (c *Controller) status(r *http.Request) Status {
 	for _, result := range outcomes {
 		ingress, err := c.source.Ingress(r.Context(), result.Ingress)
 		gone := err != nil
-		if gone && !result.pending && result.Err == nil && result.Status.Err == nil && !result.EffectiveAt.After(c.opts.clock.Now()) {
+		if gone && !result.pending && result.Err == nil && result.Status.Err == nil && (!drain || !result.EffectiveAt.After(c.opts.clock.Now())) {
 			continue // just now
 		}
 		switch {
