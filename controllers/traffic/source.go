@@ -95,19 +95,23 @@ func (s *source) exists(ctx context.Context, name types.NamespacedName) bool {
 // publisher.
 func (s *source) unpublished(ctx context.Context, name types.NamespacedName) bool {
 	ingress := &networkingv1.Ingress{}
-	return s.caches.Get(ctx, name, ingress) == nil && (s.sole || s.filter.mine(ingress))
+	return s.caches.Get(ctx, name, ingress) == nil && s.isUnpublished(ingress)
 }
 
-// held returns the Ingresses that are unpublished.
-func (s *source) held(ctx context.Context) ([]types.NamespacedName, error) {
+func (s *source) isUnpublished(ingress *networkingv1.Ingress) bool {
+	mine := s.filter.mine(ingress)
+	return mine && ingress.DeletionTimestamp != nil || !mine && s.sole
+}
+
+// allUnpublished returns the names of all that are unpublished.
+func (s *source) allUnpublished(ctx context.Context) ([]types.NamespacedName, error) {
 	list := &networkingv1.IngressList{}
 	if err := s.caches.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // nobody changes them here
 		return nil, fmt.Errorf("list ingresses: %w", err)
 	}
 	var names []types.NamespacedName
 	for i := range list.Items {
-		ingress := &list.Items[i]
-		if mine := s.filter.mine(ingress); mine && ingress.DeletionTimestamp != nil || !mine && s.sole {
+		if ingress := &list.Items[i]; s.isUnpublished(ingress) {
 			names = append(names, client.ObjectKeyFromObject(ingress))
 		}
 	}

@@ -229,12 +229,12 @@ func (c *Controller) publishWeight(ctx context.Context, row store.Row, target in
 		return err // before the weight is taken for one that all have been told of
 	}
 	c.log.Infow("weight to publish", "weight", target, "desired_weight", row.DesiredWeight, "current_weight", row.CurrentWeight, "ingresses", len(names))
-	held, err := c.source.held(ctx)
+	unpublished, err := c.source.allUnpublished(ctx)
 	if err != nil {
 		return err
 	}
 	// Nobody knows yet whether DNS leads to those that an earlier leader was to withdraw.
-	names = append(names, c.served.unknown(held)...)
+	names = append(names, c.served.unknown(unpublished)...)
 	c.served.expect(names)
 	c.weight.set(target, check, unserved)
 	for _, name := range names {
