@@ -18,9 +18,7 @@ import (
 func midway(t *testing.T, newRig func(*testing.T, ...func(*flaggerv1.Canary)) *rig, change func(*flaggerv1.Canary)) *rig {
 	t.Helper()
 	r := newRig(t, change, func(c *flaggerv1.Canary) { c.Spec.RevertOnDeletion = true })
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(70, 30)
+	r.begin(70, 30)
 	r.ticks(6)
 	r.canary.Spec.IngressRef = nil
 	return r
@@ -126,9 +124,7 @@ func TestSkipperIngressRefRemoved(t *testing.T) {
 func TestMalformedWishKeepsNoRequestsAtTheCanary(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, exposed("20"))
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(70, 30)
+	r.begin(70, 30)
 	cm := r.configMap()
 	cm.Data[state.DesiredKey] = "mode: shared"
 	if _, err := r.kube.CoreV1().ConfigMaps(namespace).Update(t.Context(), cm, metav1.UpdateOptions{}); err != nil {
@@ -172,9 +168,7 @@ func TestFinalizeGivesTheShareBackWithoutItsConfigMap(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			if w := r.hostWeight(); w != 20 {
 				t.Fatalf("record weight %d, want 20", w)
 			}

@@ -85,9 +85,7 @@ func TestOneCanarySplitsAHost(t *testing.T) {
 	for name, suffix := range map[string]string{"web": "", "web-next": "-canary"} {
 		r.edit(name, withRules(newRule(host, newPath("/", networkingv1.PathTypePrefix, "app"+suffix), newPath("/a", networkingv1.PathTypePrefix, "aaa"+suffix))))
 	}
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(50, 50)
+	r.begin(50, 50)
 	second := newCanary(split, func(c *flaggerv1.Canary) {
 		c.Name, c.UID, c.Spec.TargetRef.Name = "aaa", types.UID("uid-of-aaa"), "aaa"
 	})
@@ -132,9 +130,7 @@ func TestExposureBesideAHostThatCannotBePublished(t *testing.T) {
 		t.Run(where+"/InMidCanary", func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			r.set(80, 20)
 			r.edit("web", intranet)
 			r.ticks(2)
@@ -168,9 +164,7 @@ func TestExposureFollowsTheIngress(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
 			r.add(newIngress(named("web2"), at("192.0.2.9"), withRules(newRule("two.example.com", newPath("/", networkingv1.PathTypePrefix, "app")))))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			r.canary.Status.CanaryWeight = 10
 			r.canary.Spec.IngressRef.Name = "web2"
 			if !r.controller { // which tries again by itself

@@ -23,9 +23,7 @@ func TestARefusalDuringTheFirstStepIsStillJudged(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, split)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			r.canary.Status.CanaryWeight = 10
 			r.edit("web", func(i *networkingv1.Ingress) { // web-next has no rule for it
 				i.Spec.Rules = append(i.Spec.Rules, newRule("new.example.com", newPath("/", networkingv1.PathTypePrefix, "app")))
@@ -58,9 +56,7 @@ func TestFinalizeWithoutIngressRef(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, split)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			r.canary.Spec.IngressRef = nil
 			mend := spoil(r)
 			if err := r.router().Finalize(r.canary); err == nil {
@@ -102,9 +98,7 @@ func TestAnExposureThatIsNotPublishedIsNotEffective(t *testing.T) {
 func TestFinalizeWaitsUntilTheShareIsBack(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, exposed("20"))
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.edit("web", annotated("dns.adevinta.com/traffic-weight", "half"))
 	if err := r.router().Finalize(r.canary); err == nil {
 		t.Errorf("Finalize returned nil at record weight %d", r.hostWeight())
@@ -123,9 +117,7 @@ func TestALostRaiseOfTheExposureIsMadeGood(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			fails := true
 			r.kube.PrependReactor("update", "configmaps", func(ktesting.Action) (bool, runtime.Object, error) {
 				return fails, nil, apierrors.NewInternalError(errors.New("etcd has no leader"))
@@ -190,9 +182,7 @@ func TestADeletionDuringAStepGivesTheShareBack(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			process := r.router()
 			r.clock.AfterFunc(time.Second, func() { // the step waits for Skipper before it raises the exposure
 				for range 20 {
@@ -224,9 +214,7 @@ func TestARefusedHostHoldsUpNoEnd(t *testing.T) {
 		t.Helper()
 		r := newRig(t, exposed("20"))
 		r.add(newIngress(named("older"), at("192.0.2.9"), withRules(newRule("old.example.com", newPath("/", networkingv1.PathTypePrefix, "old")))))
-		r.initialize()
-		r.phase(flaggerv1.CanaryPhaseProgressing)
-		r.set(90, 10)
+		r.begin(90, 10)
 		r.canary.Status.CanaryWeight = 10
 		r.edit("web", func(i *networkingv1.Ingress) {
 			i.CreationTimestamp = metav1.NewTime(r.clock.Now())
@@ -265,9 +253,7 @@ func TestAWrongIngressRefKeepsTheExposure(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			r.canary.Status.CanaryWeight = 10
 			r.canary.Spec.IngressRef.Name = "wbe"
 			r.ticks(5)
@@ -287,6 +273,30 @@ func TestAWrongIngressRefKeepsTheExposure(t *testing.T) {
 			r.ticks(5)
 			if d, _ := r.wish(); d.Ingress != "web" || d.Exposure != 0 {
 				t.Errorf("wish %+v, want ingress web without an exposure", d)
+			}
+		})
+	}
+}
+
+// Nor does a deletion meanwhile leave it behind.
+func TestADeletionWithAWrongIngressRef(t *testing.T) {
+	t.Parallel()
+	for where, newRig := range rigs {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, exposed("20"))
+			r.begin(90, 10)
+			r.canary.Status.CanaryWeight = 10
+			r.canary.Spec.IngressRef.Name = "wbe"
+			r.ticks(2)
+			r.phase(flaggerv1.CanaryPhaseTerminating)
+			r.finalize()
+			r.clock.Advance(10 * time.Minute)
+			if w := r.hostWeight(); w != 100 {
+				t.Errorf("record weight %d after the Canary is gone, want all of 100", w)
+			}
+			if names := r.ingressNames(); len(names) != 2 || r.configMap() != nil {
+				t.Errorf("ingresses %q and the ConfigMap %v are left", names, r.configMap())
 			}
 		})
 	}

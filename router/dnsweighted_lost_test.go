@@ -34,9 +34,7 @@ var losses = map[string]func(*rig){
 func halfway(t *testing.T, newRig func(*testing.T, ...func(*flaggerv1.Canary)) *rig) *rig {
 	t.Helper()
 	r := newRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(50, 50)
+	r.begin(50, 50)
 	r.ticks(6)
 	r.canary.Status.CanaryWeight = 50
 	return r
@@ -241,9 +239,7 @@ func TestLostWishInSharedMode(t *testing.T) {
 			t.Run(where+"/"+what, func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, plain)
-				r.initialize()
-				r.phase(flaggerv1.CanaryPhaseProgressing)
-				r.set(70, 30)
+				r.begin(70, 30)
 				lose(r)
 				r.ticks(1)
 				r.wantRoutes(70, 30)

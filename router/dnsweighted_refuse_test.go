@@ -272,9 +272,7 @@ func TestBeingDeleted(t *testing.T) {
 func TestMalformedConfigMap(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(70, 30)
+	r.begin(70, 30)
 	cm := r.configMap()
 	cm.Data[state.DesiredKey] = "mode: split"
 	api := r.kube.CoreV1().ConfigMaps(namespace)
@@ -323,9 +321,7 @@ func TestForeignConfigMap(t *testing.T) {
 func TestAnotherCanaryOfThisName(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(50, 50)
+	r.begin(50, 50)
 	r.canary.UID, r.canary.Status = types.UID("another"), flaggerv1.CanaryStatus{}
 	r.reconcile()
 	if refs := r.configMap().OwnerReferences; len(refs) != 1 || refs[0].UID != "another" {

@@ -163,6 +163,14 @@ func (r *rig) initialize() {
 	r.ticks(5)
 }
 
+// begin takes the Canary to the first step of an analysis.
+func (r *rig) begin(primary, canary int) {
+	r.t.Helper()
+	r.initialize()
+	r.phase(flaggerv1.CanaryPhaseProgressing)
+	r.set(primary, canary)
+}
+
 // set repeats SetRoutes as Flagger does, on ticks ten seconds apart and by a fresh router each time, until it returns nil.
 func (r *rig) set(primary, canary int) {
 	r.t.Helper()

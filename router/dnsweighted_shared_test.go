@@ -121,9 +121,7 @@ func TestExposureOrder(t *testing.T) {
 func TestExposureInMidCanary(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, exposed("20"))
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.backend.SetSyncDelay(24 * time.Hour)
 	if err := r.router().SetRoutes(r.canary, 80, 20, false); err != nil {
 		t.Fatal(err)
@@ -174,9 +172,7 @@ func TestExposurePendingKeepsSkipper(t *testing.T) {
 func TestSharedDrainDoesNotWaitForDNS(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, exposed("20"))
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.backend.SetSyncDelay(24 * time.Hour)
 	r.backend.Intercept(func([]dns.Publication) error { return errors.New("throttled") }, nil)
 	before := r.clock.Now()
@@ -272,9 +268,7 @@ func TestModeChange(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.canary.Spec.RevertOnDeletion = true
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.canary.Annotations = map[string]string{router.CanaryIngressAnnotation: "web-next"}
 	r.ticks(2)
 	if d, _ := r.wish(); d.Mode != "shared" {

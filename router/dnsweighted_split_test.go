@@ -117,9 +117,7 @@ func TestSplitFailedPromotion(t *testing.T) {
 		t.Run(string(phase), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, split)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(50, 50)
+			r.begin(50, 50)
 			r.phase(flaggerv1.CanaryPhasePromoting)
 			r.set(100, 0)
 			r.phase(phase)
@@ -146,9 +144,7 @@ func TestStepwisePromotion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, change, withAnalysis(func(a *flaggerv1.CanaryAnalysis) { a.StepWeightPromotion = 30 }))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(50, 50)
+			r.begin(50, 50)
 			r.phase(flaggerv1.CanaryPhasePromoting)
 			for range 200 {
 				primary, canary, _, err := r.router().GetRoutes(r.canary)
@@ -209,9 +205,7 @@ func TestADrainThatCannotBePublished(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, split)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(90, 10)
+			r.begin(90, 10)
 			said := func(what string) int {
 				n := 0
 				for _, e := range r.warnings() {
@@ -245,9 +239,7 @@ func TestADrainThatCannotBePublished(t *testing.T) {
 func TestADrainSaysFewOfManyFaults(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	faults := 0
 	r.kube.PrependReactor("get", "ingresses", func(ktesting.Action) (bool, runtime.Object, error) {
 		faults++
@@ -310,9 +302,7 @@ func (r *rig) warned(reason router.Reason) float64 {
 func TestDrainHasNoDeadline(t *testing.T) {
 	t.Parallel()
 	r := newControlledRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.stop()
 	stop := r.endAfter(time.Hour)
 	err := r.router().SetRoutes(r.canary, 100, 0, false)
@@ -358,9 +348,7 @@ func TestDrainHasNoDeadline(t *testing.T) {
 func TestSomebodyElseOvertakesADrain(t *testing.T) {
 	t.Parallel()
 	r := newControlledRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.stop()
 	r.clock.AfterFunc(5*time.Second, func() {
 		d, _ := r.wish()
@@ -382,9 +370,7 @@ func TestSomebodyElseOvertakesADrain(t *testing.T) {
 func TestGenerationsGoOnAboveTheAnswers(t *testing.T) {
 	t.Parallel()
 	r := newControlledRig(t, split)
-	r.initialize()
-	r.phase(flaggerv1.CanaryPhaseProgressing)
-	r.set(90, 10)
+	r.begin(90, 10)
 	r.stop()
 	_, o := r.wish()
 	cm := r.configMap()

@@ -43,9 +43,7 @@ func TestARollbackInsists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, tc.mode)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(70, 30)
+			r.begin(70, 30)
 			failing := true
 			r.kube.PrependReactor("update", tc.resource, func(ktesting.Action) (bool, runtime.Object, error) {
 				return failing, nil, tc.failure
@@ -93,9 +91,7 @@ func TestAFailedPromotionInsists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, tc.mode)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(50, 50)
+			r.begin(50, 50)
 			r.phase(flaggerv1.CanaryPhasePromoting)
 			failing := true
 			r.kube.PrependReactor("update", tc.resource, func(ktesting.Action) (bool, runtime.Object, error) {
@@ -134,9 +130,7 @@ func TestAFailedPromotionHoweverWrongTheConfiguration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, exposed("20"))
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(50, 50)
+			r.begin(50, 50)
 			r.phase(flaggerv1.CanaryPhasePromoting)
 			spoil(r)
 			if err := r.router().SetRoutes(r.canary, 0, 100, false); err != nil {
@@ -155,9 +149,7 @@ func TestADeletionEndsARollbackThatInsists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, mode)
-			r.initialize()
-			r.phase(flaggerv1.CanaryPhaseProgressing)
-			r.set(70, 30)
+			r.begin(70, 30)
 			failing, process := true, r.router()
 			for _, resource := range []string{"ingresses", "configmaps"} {
 				r.kube.PrependReactor("update", resource, func(ktesting.Action) (bool, runtime.Object, error) {
