@@ -157,18 +157,18 @@ func (h *history) steady(dns func(time.Time) time.Time) []steady {
 			since--
 		}
 		from := moments[since].at.Add(3 * poll)
-		exposed := begin
-		for exposed >= 0 && !moments[exposed].exposed() {
-			exposed--
+		lastExposed := begin // -1 if it never was
+		for lastExposed >= 0 && !moments[lastExposed].exposed() {
+			lastExposed--
 		}
 		switch {
 		case m.desired.Mode == state.Split:
 			from = inSync
 		case m.exposed():
 			from = latest(from, inSync)
-		case exposed >= 0: // nobody waits until the cluster has its weight again
+		case lastExposed >= 0: // nobody waits until the cluster has its weight again
 			changed := dns(to)
-			if changed.Before(moments[exposed+1].at) {
+			if changed.Before(moments[lastExposed+1].at) {
 				continue
 			}
 			from = latest(from, changed.Add(syncDelay+ttl+lag))

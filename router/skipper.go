@@ -382,8 +382,9 @@ func (s *Skipper) logRoutes(canary *flaggerv1.Canary, r routes) {
 }
 
 // GetRoutes returns the weights that were set last, but for the end of a stepwise promotion, where it says 99/1 for 100/0 (see
-// forPromotion), and mirroring only while the analysis asks for it. They stand in the canary Ingress, or in that of the Ingress with which the Canary was begun; when that has been deleted, or they cannot be read there, those of the Canary's status are
-// returned, with which Reconcile makes it again: an error would keep Flagger from rolling back.
+// forPromotion), and mirroring only while the analysis asks for it. They stand in the canary Ingress, or in that of the Ingress with which the Canary was
+// begun; when that has been deleted, or they cannot be read there, those of the Canary's status are returned, with which Reconcile makes it again: an error
+// would keep Flagger from rolling back.
 func (s *Skipper) GetRoutes(canary *flaggerv1.Canary) (primaryWeight int, canaryWeight int, mirrored bool, err error) {
 	if canary, err = s.begun(canary); err != nil {
 		return 0, 0, false, err

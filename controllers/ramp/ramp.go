@@ -96,8 +96,8 @@ func Due(row store.Row, o Options, seen Seen) (due, rising bool) {
 // Next returns the row to store, which is equal to row when there is nothing to store, and when to look again at the latest, even if nothing changes;
 // zero is not before something does.
 //
-// CurrentWeight becomes the Target once that is in sync, or effective after a move that went back. The Ramp of an immediate change goes once that is effective. With steps, a move is, where d is DesiredWeight, at
-// most 100:
+// CurrentWeight becomes the Target once that is in sync, or effective after a move that went back. The Ramp of an immediate change goes once that is
+// effective. With steps, a move is, where d is DesiredWeight, at most 100:
 //
 //	no move yet, d differs         gates are asked at once; a step is taken from CurrentWeight
 //	rest, d differs                a step is taken when the weight has been effective for Interval and the gates agree
